@@ -1,0 +1,144 @@
+"""Logs: one line per event, folded when repeated, without secrets."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from telemetry.runtime import Stop, configure_logs, log_event, mask_secrets
+
+LOG = logging.getLogger("telemetry.test")
+
+
+class ManualClock:
+    """A clock that is moved by hand."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float, stop: Stop) -> bool:
+        self.now += seconds
+        return stop.is_set()
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    root.handlers[:] = []
+    yield io.StringIO()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def test_an_event_is_one_line_with_a_utc_time_and_quoted_values(stream: io.StringIO) -> None:
+    configure_logs("info", stream=stream)
+    log_event(LOG, logging.INFO, "block stored", rows=5000, name="a b", ratio=0.25, msg="x=1", empty="")
+    line = stream.getvalue()
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO telemetry\.test block stored ", line)
+    assert line.endswith('rows=5000 name="a b" ratio=0.25 msg="x=1" empty=""\n')
+
+
+def test_fields_may_also_come_by_extra(stream: io.StringIO) -> None:
+    configure_logs(logging.INFO, stream=stream)
+    LOG.info("block of %d stored", 5, extra={"rows": 7})
+    assert "block of 5 stored rows=7\n" in stream.getvalue()
+
+
+def test_json_gives_one_object_per_line(stream: io.StringIO) -> None:
+    configure_logs("DEBUG", json=True, stream=stream)
+    log_event(LOG, logging.DEBUG, "block\nstored", rows=5, path="a\nb")
+    event = json.loads(stream.getvalue())
+    assert (event["event"], event["rows"], event["path"]) == ("block stored", 5, "a\nb")
+    assert (event["level"], event["logger"]) == ("DEBUG", "telemetry.test")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_traceback_stays_on_the_line(stream: io.StringIO, as_json: bool) -> None:
+    configure_logs("info", json=as_json, stream=stream)
+    try:
+        raise ValueError("no\nluck")
+    except ValueError:
+        log_event(LOG, logging.ERROR, "it failed", exc_info=True)
+    assert stream.getvalue().count("\n") == 1
+    assert "ValueError: no" in stream.getvalue()
+    assert "Traceback" in stream.getvalue()
+
+
+def test_levels_below_the_wanted_one_are_left_out(stream: io.StringIO) -> None:
+    configure_logs("warning", stream=stream)
+    LOG.info("quiet")
+    assert stream.getvalue() == ""
+
+
+def test_a_repeated_warning_is_folded_into_a_count(stream: io.StringIO) -> None:
+    clock = ManualClock()
+    configure_logs("info", stream=stream, clock=clock)
+    for attempt in range(5):
+        log_event(LOG, logging.WARNING, "the database is away", attempt=attempt)
+    log_event(LOG, logging.WARNING, "another sentence")
+    assert stream.getvalue().count("the database is away") == 1
+    clock.now += 10
+    log_event(LOG, logging.INFO, "any event")
+    lines = stream.getvalue().splitlines()
+    assert lines[2].endswith("the database is away attempt=4 repeated=4")
+    assert lines[3].endswith("any event")
+
+
+def test_what_is_folded_at_the_end_is_written_when_logs_close(stream: io.StringIO) -> None:
+    configure_logs("info", stream=stream)
+    LOG.error("broken")
+    LOG.error("broken")
+    configure_logs("info", stream=io.StringIO())
+    assert stream.getvalue().splitlines()[1].endswith("broken repeated=1")
+
+
+def test_information_is_never_folded(stream: io.StringIO) -> None:
+    configure_logs("info", stream=stream)
+    for name in ("a", "b"):
+        log_event(LOG, logging.INFO, "child started", name=name)
+    assert stream.getvalue().count("child started") == 2
+
+
+def test_configuring_again_replaces_the_handler(stream: io.StringIO) -> None:
+    configure_logs("info", stream=io.StringIO())
+    configure_logs("info", stream=stream)
+    LOG.info("once")
+    assert stream.getvalue().count("once") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("redis://:s3cret@host:6379/0", "redis://:***@host:6379/0"),
+        ("postgresql://me:p@ss/w:rd@db/telemetry", "postgresql://me:***@db/telemetry"),
+        ("cannot reach 'rediss://u:pw@h'", "cannot reach 'rediss://u:***@h'"),
+        ("host=db password=hush user=me", "host=db password=*** user=me"),
+        ("postgresql://me@db/x?password=hush&sslmode=off", "postgresql://me@db/x?password=***&sslmode=off"),
+        ("http://host:80/path", "http://host:80/path"),
+        ("postgresql://me@db:5432/x", "postgresql://me@db:5432/x"),
+    ],
+)
+def test_passwords_are_masked(text: str, masked: str) -> None:
+    assert mask_secrets(text) == masked
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_no_log_line_shows_a_password(stream: io.StringIO, as_json: bool) -> None:
+    configure_logs("info", json=as_json, stream=stream)
+    try:
+        raise OSError("connecting to redis://:hush@host failed")
+    except OSError:
+        log_event(LOG, logging.ERROR, "lost", exc_info=True, url="redis://:hush@host")
+    assert "hush" not in stream.getvalue()
+    assert "redis://:***@host" in stream.getvalue()

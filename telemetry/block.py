@@ -127,7 +127,7 @@ class Block:
                 "dt": self.dt,
                 "value": self.value,
                 "blank": self.blank,
-                "rejected": list(rejected),
+                "rejected": [[*rejection] for rejection in rejected],
             },
             option=orjson.OPT_SERIALIZE_NUMPY,
         )

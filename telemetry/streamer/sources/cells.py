@@ -1,0 +1,171 @@
+"""Bytes of whole records -> dictionary-encoded columns, and what their distinct texts mean.
+
+pyarrow parses; Python looks at each distinct text once. What does not: rows (`readings`), labels (`labels`).
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from telemetry.block import MAX_TIME, MIN_TIME
+from telemetry.catalog import is_blank_text
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One column: row i holds `texts[codes[i]]`; `faults` maps the codes that are unusable to the reason."""
+
+    codes: NDArray[np.int32]
+    texts: Sequence[str]
+    faults: dict[int, str]
+
+    @classmethod
+    def constant(cls, rows: int) -> "Cells":
+        """A column that the file does not have: empty texts."""
+        return cls(np.zeros(rows, np.int32), [""], {})
+
+
+def parse_records(data: bytes, names: Sequence[str], wanted: Sequence[int]) -> tuple[dict[int, Any], dict[int, str]]:
+    """(position -> dictionary array, number of a bad row -> reason) of CSV records without a header.
+
+    A row with the wrong number of fields is left out of the arrays.
+    """
+    bad: dict[int, str] = {}
+
+    def refuse(row: Any) -> str:
+        bad[row.number - 1] = f"{row.actual_columns} fields where the header has {row.expected_columns}"
+        return "skip"
+
+    columns = [str(position) for position in range(len(names))]
+    if not data:
+        return dict.fromkeys(
+            wanted, pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.binary()))
+        ), bad
+    kind = pa.dictionary(pa.int32(), pa.binary())
+    table = pa.csv.read_csv(
+        pa.py_buffer(data),
+        read_options=pa.csv.ReadOptions(use_threads=False, column_names=columns, block_size=len(data) + 1),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+        convert_options=pa.csv.ConvertOptions(
+            check_utf8=False,
+            include_columns=[columns[position] for position in wanted],
+            column_types={columns[position]: kind for position in wanted},
+            strings_can_be_null=False,
+        ),
+    )
+    return {position: _single(table.column(columns[position])) for position in wanted}, bad
+
+
+def _single(column: Any) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else column.unify_dictionaries().combine_chunks()
+
+
+def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:
+    """The column's distinct texts; too long ones, bad UTF-8 and control characters are faults."""
+    faults: dict[int, str] = {}
+    texts = []
+    for code, raw in enumerate(array.dictionary.to_pylist()):
+        text = raw.decode("utf-8", "replace")
+        if len(text) > limit:
+            faults[code] = f"{field} has {len(text)} characters, more than {limit}"
+        elif "\0" in text or "\1" in text:
+            faults[code] = f"{field} holds a control character"
+        elif "\N{REPLACEMENT CHARACTER}" in text and not _is_utf8(raw):
+            faults[code] = f"{field} is not UTF-8"
+        texts.append(text.strip() if trim else text)
+    return Cells(array.indices.to_numpy(zero_copy_only=False), texts, faults)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def numbers_of(cells: Cells, field: str) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, str]]:
+    """(value, blank) of each distinct text, and the texts that are no finite number."""
+    try:
+        values = pc.cast(pa.array(cells.texts, pa.string()), pa.float64()).to_numpy(zero_copy_only=False)
+        blank = np.zeros(len(values), np.bool_)
+    except pa.ArrowInvalid:
+        blank = np.array([text == "" or is_blank_text(text) for text in cells.texts], np.bool_)
+        values = np.array([float(t) if _NUMBER.fullmatch(t) else np.nan for t in cells.texts], np.float64)
+    wrong = np.flatnonzero(~np.isfinite(values) & ~blank).tolist()
+    return values, blank, {c: f"{field} {cells.texts[c][:40]!r} is not a finite number" for c in wrong}
+
+
+def times_of(cells: Cells) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """µs since 1970 of each distinct text, and the texts that are no time."""
+    faults: dict[int, str] = {}
+    times = _known_times(cells.texts)
+    if times is None:
+        times = np.zeros(len(cells.texts), np.int64)
+        for code, text in enumerate(cells.texts):
+            time = parse_time(text)
+            if time is None:
+                faults[code] = f"timestamp {text[:40]!r} cannot be read; write it as 2025-07-18T20:42:34Z"
+            else:
+                times[code] = time
+    return times, faults
+
+
+def _known_times(texts: Sequence[str]) -> NDArray[np.int64] | None:
+    """All of them at once when all are RFC 3339 with a zone and no one is at the edge of time."""
+    if not all(text[-1:] == "Z" and text[:2] in ("19", "20") for text in texts):
+        return None
+    try:
+        stamps = pc.cast(pa.array(texts, pa.string()), pa.timestamp("us", tz="UTC"))
+    except pa.ArrowInvalid:
+        return None
+    return stamps.cast(pa.int64()).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]  # pyarrow is untyped
+
+
+def parse_time(text: str) -> int | None:
+    """µs since 1970 of an RFC 3339 time (without a zone: UTC) or of unix seconds, ms, µs or ns; None if neither."""
+    try:
+        if text.replace(".", "", 1).isdigit() and text.isascii():
+            return _epoch(float(text))
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    time = (moment - _EPOCH) // timedelta(microseconds=1)
+    return time if MIN_TIME <= time <= MAX_TIME else None
+
+
+def _epoch(number: float) -> int | None:
+    """Unix time by its size: up to 1e11 seconds (year 5138), 1e14 ms, 1e17 µs, else ns."""
+    for bound, factor in ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (1e20, 1e-3)):
+        if number < bound:
+            return round(number * factor)
+    return None
+
+
+def first_fault(
+    faults: Sequence[tuple[Cells, dict[int, str]]], rows: int
+) -> tuple[NDArray[np.bool_], Callable[[int], str]]:
+    """Which rows have a fault in any of the columns, and what the first of them is for a row."""
+    bad = np.zeros(rows, np.bool_)
+    for cells, reasons in faults:
+        if reasons:
+            wrong = np.zeros(len(cells.texts), np.bool_)
+            wrong[list(reasons)] = True
+            bad |= wrong[cells.codes]
+
+    def reason(row: int) -> str:
+        return next(reasons[int(cells.codes[row])] for cells, reasons in faults if int(cells.codes[row]) in reasons)
+
+    return bad, reason

@@ -1,0 +1,184 @@
+"""Columns of a file -> the columns of a Block, vectorised: identity, blanks, rejections, dictionaries.
+
+What lives here: which reading is usable (DESIGN: every reading is stored, blank or rejected) and how distinct
+GPUs, metrics and workloads are numbered. What does not: bytes and offsets (`records`, `csvfile`).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from telemetry.block import MAX_LABELS, MAX_TEXT, Gpu, Workload
+from telemetry.catalog import blank_mask
+from telemetry.streamer.sources.cells import Cells, first_fault, numbers_of, texts_of, times_of
+from telemetry.streamer.sources.columns import Layout
+from telemetry.streamer.sources.labels import METRIC_MARK, is_canonical, parse
+
+PLACE = ("uuid", "gpu_id", "device", "model_name", "hostname")
+WORK = ("container", "pod", "namespace")
+
+_METRIC_NAME = r'(?:^|,)__name__="(?P<name>[^"\\]*)"'
+_METRIC_LABEL = r'(^|,)__name__="([^"\\]*)"'
+
+
+class Readings(NamedTuple):
+    """n usable readings of `rows`: `row` (int64) is each one's number within the range that was read.
+
+    `time` is the source's own, in µs since 1970. `faults` are the numbers and reasons of rejected readings.
+    """
+
+    row: NDArray[np.int64]
+    time: NDArray[np.int64]
+    gpus: list[Gpu]
+    metrics: list[str]
+    workloads: list[Workload]
+    gpu: NDArray[np.int32]
+    metric: NDArray[np.int32]
+    workload: NDArray[np.int32]
+    value: NDArray[np.float64]
+    blank: int
+    faults: list[tuple[int, str]]
+
+
+def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
+    """The readings of `rows` records; `arrays` are their dictionary columns by position."""
+
+    def cells(field: str, limit: int = MAX_TEXT, *, trim: bool = True) -> Cells:
+        if field not in layout.column:
+            return Cells.constant(rows)
+        return texts_of(arrays[layout.column[field]], field, limit, trim=trim)
+
+    fields = {field: cells(field) for field in (*PLACE, *WORK, "timestamp")}
+    fields["labels_raw"] = cells("labels_raw", MAX_LABELS, trim=False)
+    times, time_faults = times_of(fields["timestamp"]) if "timestamp" in layout.column else (np.zeros(1, np.int64), {})
+    metric, value = _values(layout, arrays, rows)
+    per = layout.per_record
+    numbers, blank_texts, value_faults = numbers_of(value, "value")
+    bad, reason = first_fault(
+        [
+            *((_repeat(column, per), column.faults) for column in fields.values()),
+            (metric, metric.faults | _empty(metric, "metric_name")),
+            (_repeat(fields["gpu_id"], per), _empty(fields["gpu_id"], "gpu_id")),
+            (_repeat(_either(fields["uuid"], fields["hostname"]), per), {0: "uuid and hostname are both empty"}),
+            (_repeat(fields["timestamp"], per), time_faults),
+            (value, value.faults | value_faults),
+        ],
+        rows * per,
+    )
+    blank = ~bad & (blank_texts[value.codes] | _sentinels(numbers[value.codes], metric))
+    row = np.flatnonzero(~bad & ~blank)
+    record = row // per
+    gpus, workloads, gpu, workload = _dimensions(fields, metric, record, row)
+    metric_codes, kept = pd.factorize(metric.codes[row])
+    return Readings(
+        row=row,
+        time=times[fields["timestamp"].codes[record]],
+        gpus=gpus,
+        metrics=[metric.texts[code] for code in kept],
+        workloads=workloads,
+        gpu=gpu,
+        metric=metric_codes.astype(np.int32),
+        workload=workload,
+        value=numbers[value.codes[row]],
+        blank=int(blank.sum()),
+        faults=[(int(number), reason(int(number))) for number in np.flatnonzero(bad)],
+    )
+
+
+def _values(layout: Layout, arrays: dict[int, Any], rows: int) -> tuple[Cells, Cells]:
+    """(metric, value) of each reading; the columns of a wide file are laid row by row."""
+    if not layout.metrics:
+        metric = texts_of(arrays[layout.column["metric_name"]], "metric_name", MAX_TEXT)
+        return metric, texts_of(arrays[layout.column["value"]], "value", MAX_TEXT)
+    parts = [texts_of(arrays[position], name, MAX_TEXT) for position, name in layout.metrics.items()]
+    starts = np.cumsum([0, *(len(part.texts) for part in parts)])
+    codes = np.stack([part.codes + start for part, start in zip(parts, starts, strict=False)], axis=1).ravel()
+    faults = {int(s) + code: why for part, s in zip(parts, starts, strict=False) for code, why in part.faults.items()}
+    value = Cells(codes.astype(np.int32), [text for part in parts for text in part.texts], faults)
+    names = list(layout.metrics.values())
+    return Cells(np.tile(np.arange(len(names), dtype=np.int32), rows), names, {}), value
+
+
+def _repeat(cells: Cells, per: int) -> Cells:
+    return cells if per == 1 else Cells(np.repeat(cells.codes, per), cells.texts, cells.faults)
+
+
+def _empty(cells: Cells, field: str) -> dict[int, str]:
+    return {code: f"{field} is empty" for code, text in enumerate(cells.texts) if not text}
+
+
+def _either(a: Cells, b: Cells) -> Cells:
+    """Code 0 where both are empty."""
+    filled = [np.array([bool(text) for text in cells.texts])[cells.codes] for cells in (a, b)]
+    return Cells((filled[0] | filled[1]).astype(np.int32), ["", "filled"], {})
+
+
+def _sentinels(values: NDArray[np.float64], metric: Cells) -> NDArray[np.bool_]:
+    """DCGM's "no value" numbers. The catalogue is asked only about metrics with a value as large as one."""
+    blank = np.zeros(len(values), np.bool_)
+    large = np.flatnonzero(values >= 2**31 - 64)
+    for code in np.unique(metric.codes[large]).tolist():
+        of_metric = large[metric.codes[large] == code]
+        blank[of_metric] = blank_mask(values[of_metric], metric.texts[code])
+    return blank
+
+
+def _dimensions(
+    fields: dict[str, Cells], metric: Cells, record: NDArray[np.int64], row: NDArray[np.int64]
+) -> tuple[list[Gpu], list[Workload], NDArray[np.int32], NDArray[np.int32]]:
+    """(gpus, workloads, index of each reading's GPU, of its workload)."""
+    columns = [fields[name] for name in (*PLACE, *WORK)]
+    text_codes, texts = _label_texts(fields["labels_raw"], metric, record, row)
+    combined = text_codes.astype(np.int64)
+    for column in columns:
+        combined = pd.factorize(combined * len(column.texts) + column.codes[record])[0].astype(np.int64)
+    first = _first_of_each(combined)
+    gpus: dict[Gpu, int] = {}
+    workloads: dict[Workload, int] = {}
+    pairs = np.empty((len(first), 2), np.int32)
+    for number, position in enumerate(first):
+        values = tuple(column.texts[column.codes[record[position]]] for column in columns)
+        gpu, workload = _identify(values, texts[text_codes[position]])
+        pairs[number] = gpus.setdefault(gpu, len(gpus)), workloads.setdefault(workload, len(workloads))
+    of_reading = pairs[combined]
+    return list(gpus), list(workloads), np.ascontiguousarray(of_reading[:, 0]), np.ascontiguousarray(of_reading[:, 1])
+
+
+def _first_of_each(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each of the codes 0..k-1 appears first."""
+    first = np.zeros(int(codes.max(initial=-1)) + 1, np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return first
+
+
+@lru_cache(maxsize=1 << 15)
+def _identify(values: tuple[str, ...], text: str) -> tuple[Gpu, Workload]:
+    mig, labels = parse(text, dict(zip((*PLACE, *WORK), values, strict=True)))
+    return Gpu(*values[:5], labels=mig), Workload(*values[5:], labels=labels)
+
+
+def _label_texts(
+    labels: Cells, metric: Cells, record: NDArray[np.int64], row: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Sequence[str]]:
+    """labels_raw of each reading, freed of its metric's name where that is the column's: few texts for many rows."""
+    if labels.texts == [""]:
+        return np.zeros(len(row), np.int64), [""]
+    raw = pa.array(labels.texts, pa.string())
+    freed = pc.replace_substring_regex(
+        raw, _METRIC_LABEL, rf'\1__name__="{METRIC_MARK}"', max_replacements=1
+    ).dictionary_encode()
+    named = pc.extract_regex(raw, _METRIC_NAME).field("name").to_pylist()
+    codes = labels.codes[record]
+    known = {name: code for code, name in enumerate(metric.texts)}
+    named_codes = np.array([-1 if name is None else known.get(name, -2) for name in named], np.int64)[codes]
+    canonical = np.array([is_canonical(text) for text in freed.dictionary.to_pylist()], np.bool_)
+    freed_codes = freed.indices.to_numpy(zero_copy_only=False)
+    usable = canonical[freed_codes][codes] & ((named_codes == -1) | (named_codes == metric.codes[row]))
+    texts = [*freed.dictionary.to_pylist(), *labels.texts]
+    return np.where(usable, freed_codes[codes], codes + len(freed.dictionary)).astype(np.int64), texts

@@ -1,0 +1,60 @@
+"""Reconciling: what a source gave against what stands in the tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from telemetry.store.queries import query
+from telemetry.store.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One source: readings read (reserved) and what became of them. `stored` is a count of samples, by block.
+
+    `differing` blocks have another number of samples than the ledger says; `length` None: the source has no end.
+    """
+
+    source: str
+    next_row: int
+    length: int | None
+    read: int
+    unsettled: int
+    stored: int
+    blank: int
+    rejected: int
+    dead: int
+    differing: int
+
+    @property
+    def reconciles(self) -> bool:
+        """read = stored + blank + rejected + dead, and each block has its own samples."""
+        return self.read == self.stored + self.blank + self.rejected + self.dead and not self.differing
+
+    @property
+    def complete(self) -> bool:
+        """Everything that the source has was read and is settled."""
+        return self.length is not None and self.read == self.length and not self.unsettled
+
+
+class Accounts:
+    """Questions about the ledger as a whole, for one session."""
+
+    def __init__(self, *, session: Session) -> None:
+        self.session = session
+
+    def of(self, source: str | None = None) -> Sequence[Account]:
+        """One source's account, or all, by name. Reads every sample's block number: seconds on large tables."""
+        with self.session.use() as connection:
+            return [Account(*row) for row in connection.execute(query("reconcile"), {"source": source}).fetchall()]
+
+    def orphans(self) -> int:
+        """Samples that no block of the ledger explains; anything but 0 is a fault."""
+        with self.session.use() as connection:
+            row = connection.execute(query("orphans")).fetchone()
+        return row[0] if row else 0
+
+    def gpus(self, source: str) -> int:
+        """How many GPUs have samples of this source."""
+        with self.session.use() as connection:
+            row = connection.execute(query("source_gpus"), {"source": source}).fetchone()
+        return row[0] if row else 0

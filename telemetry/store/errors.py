@@ -1,0 +1,72 @@
+"""What can go wrong with the database, by what follows: wait, try again, look at the data, tell a person."""
+
+import psycopg
+
+
+class StoreError(Exception):
+    """Raised when the database cannot do what was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """Raised when the database cannot be used now; what was to be stored is held and tried again."""
+
+
+class StoreLost(StoreUnavailable):
+    """Raised when a connection breaks, or the server is out of memory, in the middle of a statement."""
+
+
+class StoreDenied(StoreUnavailable):
+    """Raised when the server refuses the user, the password or the database's name."""
+
+
+class StoreBusy(StoreError):
+    """Raised when another session was in the way: try again at once."""
+
+
+class StoreLocked(StoreBusy):
+    """Raised when a lock was not to be had within the lock timeout."""
+
+
+class StoreRefused(StoreError):
+    """Raised when the database refuses the data itself."""
+
+
+class NotMigrated(StoreUnavailable):
+    """Raised when the schema is older than this version; `telemetry migrate` brings it up to date."""
+
+
+_UNAVAILABLE_CLASSES = ("53", "42", "58")
+_UNAVAILABLE = ("0A000", "25006")
+_BUSY = ("40001", "40P01", "57014")
+
+
+def translate(error: psycopg.Error) -> StoreError:
+    """The error of this package that stands for a driver's, by SQLSTATE (PostgreSQL, Appendix A).
+
+    08, 57P, 53, 58 (the server's disk), 42, 0A000, 25006 and a connection that breaks are an outage; 40001,
+    40P01, 55P03 and 57014 (somebody cancelled the statement) ask for another try; anything else concerns the data.
+    """
+    state = error.sqlstate
+    text = _sentence(error)
+    if state is None:
+        if isinstance(error, psycopg.OperationalError):
+            denied = "authentication failed" in text or "no pg_hba.conf entry" in text or "does not exist" in text
+            return StoreDenied(text) if denied else StoreLost(text)
+        return StoreRefused(text)
+    if state == "53200" or state.startswith(("08", "57P")):
+        return StoreLost(f"{text} ({state})")
+    if state.startswith("28") or state == "3D000":
+        return StoreDenied(f"{text} ({state})")
+    if state == "55P03":
+        return StoreLocked(f"{text} ({state})")
+    if state in _BUSY:
+        return StoreBusy(f"{text} ({state})")
+    if state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE:
+        return StoreUnavailable(f"{text} ({state})")
+    return StoreRefused(f"{text} ({state})")
+
+
+def _sentence(error: psycopg.Error) -> str:
+    """The server's primary message in one line; libpq's own texts never hold a password."""
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return " ".join(text.split())

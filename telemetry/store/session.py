@@ -1,0 +1,113 @@
+"""One connection to PostgreSQL that opens when it is needed and is thrown away when it breaks.
+
+What lives here: how we connect (time-outs, names, keepalives) and the seam where the driver's errors become
+ours. What does not: any question (the other modules), the API's pool (`reader`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from telemetry.store.errors import StoreError, translate
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def safe_url(url: str) -> str:
+    """The URL without its password, to be shown."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+
+
+def check_url(url: str) -> None:
+    """Raise StoreError when `url` is no PostgreSQL URL."""
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise StoreError("is no database URL; write postgresql://user@host:5432/database") from None
+
+
+def parameters(name: str, *, connect_timeout: float, lock_timeout: float, statement_timeout: float) -> dict[str, Any]:
+    """libpq's parameters of every connection we make; seconds, 0 = no limit.
+
+    Dead peers are noticed by keepalives and tcp_user_timeout within half a minute, so that a cut network does
+    not hold a batch for the kernel's two hours.
+    """
+    options = {
+        "lock_timeout": f"{int(lock_timeout * 1000)}ms",
+        "statement_timeout": f"{int(statement_timeout * 1000)}ms",
+        "timezone": "UTC",
+        "client_min_messages": "warning",
+    }
+    return {
+        "application_name": name[:63],
+        "connect_timeout": max(2, int(connect_timeout)),
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+        "options": " ".join(f"-c {key}={value}" for key, value in options.items()),
+    }
+
+
+class Session:
+    """A connection in autocommit that its owner (one thread) uses; `generation` counts how often it was made anew."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        name: str,
+        lock_timeout: float = 15.0,
+        statement_timeout: float = 0.0,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        self.url, self.name = url, name
+        self.generation = 0
+        self._parameters = parameters(
+            name, connect_timeout=connect_timeout, lock_timeout=lock_timeout, statement_timeout=statement_timeout
+        )
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """The open connection. Errors come out as StoreError; a broken connection is replaced at the next use."""
+        try:
+            yield self._open()
+        except psycopg.Error as error:
+            raise translate(error) from error
+        finally:
+            if self._connection is not None and self._connection.broken:
+                self.close()
+
+    def _open(self) -> Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url, autocommit=True, **self._parameters)
+            self.generation += 1
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT FROM pg_settings WHERE name = 'timescaledb.enable_direct_compress_copy'")
+                if cursor.rowcount:  # per session, and off by default
+                    cursor.execute("SET timescaledb.enable_direct_compress_copy = on")
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection; harmless when there is none."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

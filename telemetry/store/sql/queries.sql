@@ -1,0 +1,258 @@
+-- Every statement of the store, by name. Parameters are psycopg's.
+
+-- name: server_features
+-- (TimescaleDB is there and preloaded, its licence). Its loader alone defines the setting that is looked for; the
+-- licence is known once the extension is created.
+SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
+       AND EXISTS (SELECT FROM pg_settings WHERE name = 'timescaledb.max_background_workers'),
+       current_setting('timescaledb.license', true);
+
+-- name: samples_migration
+SELECT name FROM schema_migrations WHERE name LIKE '002\_samples.%';
+
+-- name: create_migrations
+CREATE TABLE schema_migrations (
+    name       text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- name: migration_lock
+SELECT pg_advisory_lock(hashtext('telemetry.migrate'));
+
+-- name: migration_unlock
+SELECT pg_advisory_unlock(hashtext('telemetry.migrate'));
+
+-- name: end_stuck_peers
+SELECT application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8
+FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE %(prefix)s AND pid <> pg_backend_pid()
+  AND xact_start < clock_timestamp() - make_interval(secs => %(older)s)
+  AND pg_has_role(usesysid, 'MEMBER') AND pg_terminate_backend(pid);
+
+-- name: reserve
+-- One statement, so that no row is lost between two commits. Times of a stamped source run 1 µs apart and never back.
+WITH reserved AS (
+    INSERT INTO stream_progress AS p (stream_id, next_row, length, next_time)
+    VALUES (%(source)s, %(rows)s, %(length)s, clock_timestamp() + %(rows)s * INTERVAL '1 microsecond')
+    ON CONFLICT (stream_id) DO UPDATE
+        SET next_row = p.next_row + %(rows)s,
+            next_time = GREATEST(clock_timestamp(), p.next_time) + %(rows)s * INTERVAL '1 microsecond'
+        WHERE p.length IS NULL OR p.next_row < p.length
+    RETURNING next_row - %(rows)s AS first_row, length, next_time - %(rows)s * INTERVAL '1 microsecond' AS time0
+)
+INSERT INTO blocks (source, first_row, rows, time0, leased_until)
+SELECT %(source)s, first_row, LEAST(%(rows)s, length - first_row), CASE WHEN %(stamped)s THEN time0 END,
+       clock_timestamp() + make_interval(secs => %(lease)s)
+FROM reserved
+RETURNING first_row, rows, (extract(epoch FROM time0) * 1000000)::bigint, tries;
+
+-- name: due
+-- Unsettled blocks whose streamer should have published them by now, a page of them.
+SELECT first_row FROM blocks
+WHERE source = %(source)s AND settled_at IS NULL AND first_row > %(after)s AND leased_until < clock_timestamp()
+ORDER BY first_row LIMIT %(limit)s;
+
+-- name: claim
+-- A due block for this streamer alone; SKIP LOCKED lets several claim side by side.
+UPDATE blocks SET leased_until = clock_timestamp() + make_interval(secs => %(lease)s), tries = tries + 1
+WHERE (source, first_row) = (
+    SELECT source, first_row FROM blocks
+    WHERE source = %(source)s AND first_row = ANY(%(first_rows)s)
+      AND settled_at IS NULL AND leased_until < clock_timestamp()
+    ORDER BY first_row LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING first_row, rows, (extract(epoch FROM time0) * 1000000)::bigint, tries;
+
+-- name: renew
+UPDATE blocks SET leased_until = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE source = %(source)s AND first_row = %(first_row)s AND settled_at IS NULL;
+
+-- name: published
+-- A block that was claimed has been published after all: its tries do not count.
+UPDATE blocks SET tries = 0 WHERE source = %(source)s AND first_row = %(first_row)s AND settled_at IS NULL;
+
+-- name: split
+-- A block whose message would be too large becomes two, at a whole row; only while it is not settled.
+WITH cut AS (
+    UPDATE blocks SET rows = %(keep)s
+    WHERE source = %(source)s AND first_row = %(first_row)s AND rows = %(rows)s AND settled_at IS NULL
+    RETURNING source, first_row, time0, leased_until
+)
+INSERT INTO blocks (source, first_row, rows, time0, leased_until)
+SELECT source, first_row + %(keep)s, %(rows)s - %(keep)s, time0 + %(keep)s * INTERVAL '1 microsecond', clock_timestamp()
+FROM cut
+RETURNING first_row;
+
+-- name: progress
+SELECT p.next_row, p.length,
+       (SELECT count(*) FROM blocks b WHERE b.source = p.stream_id AND b.settled_at IS NULL)
+FROM stream_progress p WHERE p.stream_id = %(source)s;
+
+-- name: gate
+-- Settles those of the blocks that are reserved, unsettled and of the size they claim; COPY what comes back, nothing
+-- else. Locked in one order, so that two collectors with the same blocks cannot deadlock.
+WITH wanted AS (
+    SELECT * FROM unnest(%(sources)s::text[], %(first_rows)s::bigint[], %(rows)s::int[], %(stored)s::int[],
+                         %(blank)s::int[], %(rejected)s::int[])
+        AS w(source, first_row, rows, stored, blank, rejected)
+), open AS (
+    SELECT b.source, b.first_row FROM blocks b JOIN wanted w USING (source, first_row, rows)
+    WHERE b.settled_at IS NULL ORDER BY b.source, b.first_row FOR UPDATE OF b
+)
+UPDATE blocks b
+SET settled_at = clock_timestamp(), stored = w.stored, blank = w.blank, rejected = w.rejected, dead = 0, body = NULL
+FROM open JOIN wanted w USING (source, first_row)
+WHERE b.source = open.source AND b.first_row = open.first_row AND b.settled_at IS NULL
+RETURNING b.source, b.first_row, b.block;
+
+-- name: standing
+-- What the ledger says of blocks that the gate did not open: settled, stale (its row was pruned or lost), other (of
+-- another size) or unknown (no such source).
+SELECT w.source, w.first_row, CASE
+    WHEN b.settled_at IS NOT NULL THEN 'settled'
+    WHEN b.source IS NOT NULL AND b.rows = w.rows THEN 'open'
+    WHEN b.source IS NOT NULL THEN 'other'
+    WHEN EXISTS (SELECT FROM stream_progress p WHERE p.stream_id = w.source) THEN 'stale'
+    ELSE 'unknown' END
+FROM unnest(%(sources)s::text[], %(first_rows)s::bigint[], %(rows)s::int[]) AS w(source, first_row, rows)
+LEFT JOIN blocks b USING (source, first_row);
+
+-- name: gate_dead
+-- The gate of a block that dies: settled with all its rows dead.
+UPDATE blocks SET settled_at = clock_timestamp(), stored = 0, blank = 0, rejected = 0, dead = rows, body = NULL
+WHERE source = %(source)s AND first_row = %(first_row)s AND rows = %(rows)s AND settled_at IS NULL
+RETURNING block;
+
+-- name: bury
+INSERT INTO dead_blocks (message_id, source, first_row, rows, format, reason, attempts, origin, payload)
+VALUES (%(message_id)s, %(source)s, %(first_row)s, %(rows)s, %(format)s, %(reason)s, %(attempts)s, %(origin)s, %(payload)s)
+ON CONFLICT (origin, message_id) DO NOTHING
+RETURNING id;
+
+-- name: bury_again
+UPDATE dead_blocks SET reason = %(reason)s, attempts = attempts + %(attempts)s, died_at = clock_timestamp()
+WHERE id = %(id)s RETURNING id;
+
+-- name: exhume
+-- The gate of a replay: only who deletes the dead block may store it.
+DELETE FROM dead_blocks WHERE id = %(id)s RETURNING source, first_row, rows;
+
+-- name: settle_replayed
+-- The ledger row of a replayed block; one that was never reserved gets its row now.
+INSERT INTO blocks AS b (source, first_row, rows, leased_until, settled_at, stored, blank, rejected, dead)
+VALUES (%(source)s, %(first_row)s, %(rows)s, clock_timestamp(), clock_timestamp(), %(stored)s, %(blank)s, %(rejected)s, 0)
+ON CONFLICT (source, first_row) DO UPDATE
+    SET settled_at = clock_timestamp(), stored = %(stored)s, blank = %(blank)s, rejected = %(rejected)s, dead = 0
+    WHERE b.rows = %(rows)s AND b.dead = b.rows
+RETURNING block;
+
+-- name: know_source
+INSERT INTO stream_progress (stream_id, next_row, next_time) VALUES (%(source)s, 0, clock_timestamp())
+ON CONFLICT (stream_id) DO NOTHING;
+
+-- name: reread
+-- A slice that no streamer could read goes back to the streamers.
+WITH gone AS (DELETE FROM dead_blocks WHERE id = %(id)s AND source IS NOT NULL RETURNING source, first_row)
+UPDATE blocks b SET settled_at = NULL, stored = NULL, blank = NULL, rejected = NULL, dead = NULL, tries = 0,
+                    leased_until = clock_timestamp()
+FROM gone WHERE b.source = gone.source AND b.first_row = gone.first_row
+RETURNING b.first_row;
+
+-- name: dead_list
+SELECT id, message_id, source, first_row, rows, format, reason, attempts, origin, died_at, length(payload)
+FROM dead_blocks WHERE id > %(after)s ORDER BY id LIMIT %(limit)s;
+
+-- name: dead_show
+SELECT id, message_id, source, first_row, rows, format, reason, attempts, origin, died_at, length(payload), payload
+FROM dead_blocks WHERE id = %(id)s;
+
+-- name: dead_count
+SELECT count(*), coalesce(sum(rows), 0)::bigint FROM dead_blocks;
+
+-- name: dead_drop
+DELETE FROM dead_blocks WHERE id = %(id)s RETURNING id;
+
+-- name: dead_ids
+SELECT id FROM dead_blocks ORDER BY id;
+
+-- name: reject
+INSERT INTO rejected_rows (block, source, row, reason, raw)
+SELECT * FROM unnest(%(blocks)s::bigint[], %(sources)s::text[], %(rows)s::bigint[], %(reasons)s::text[], %(raws)s::text[]);
+
+-- name: find_gpus
+SELECT key, gpu FROM gpus WHERE key = ANY(%(keys)s);
+
+-- name: add_gpus
+INSERT INTO gpus (key, id, uuid, gpu_id, device, model_name, hostname, labels)
+SELECT key, id, uuid, gpu_id, device, model_name, hostname, labels::jsonb
+FROM unnest(%(keys)s::bytea[], %(ids)s::text[], %(uuids)s::text[], %(gpu_ids)s::text[], %(devices)s::text[],
+            %(models)s::text[], %(hostnames)s::text[], %(labels)s::text[])
+    AS g(key, id, uuid, gpu_id, device, model_name, hostname, labels)
+ORDER BY key
+ON CONFLICT (key) DO NOTHING;
+
+-- name: find_workloads
+SELECT key, workload FROM workloads WHERE key = ANY(%(keys)s);
+
+-- name: add_workloads
+INSERT INTO workloads (key, container, pod, namespace, labels, template)
+SELECT key, container, pod, namespace, labels::jsonb, labels_template(labels::jsonb)
+FROM unnest(%(keys)s::bytea[], %(containers)s::text[], %(pods)s::text[], %(namespaces)s::text[], %(labels)s::text[])
+    AS w(key, container, pod, namespace, labels)
+ORDER BY key
+ON CONFLICT (key) DO NOTHING;
+
+-- name: find_metrics
+SELECT name, metric FROM metrics WHERE name = ANY(%(keys)s);
+
+-- name: add_metrics
+INSERT INTO metrics (name, canonical, unit, kind, description)
+SELECT * FROM unnest(%(keys)s::text[], %(canonicals)s::text[], %(units)s::text[], %(kinds)s::text[], %(descriptions)s::text[])
+    AS m(name, canonical, unit, kind, description)
+ORDER BY name
+ON CONFLICT (name) DO NOTHING;
+
+-- name: seen
+-- Sorted, so that two collectors cannot deadlock; a GPU is touched only when it is news.
+UPDATE gpus g SET first_seen = LEAST(g.first_seen, s.first), last_seen = GREATEST(g.last_seen, s.last)
+FROM (
+    SELECT g.gpu, s.first, s.last
+    FROM unnest(%(gpus)s::int[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) AS s(gpu, first, last)
+    JOIN gpus g USING (gpu) ORDER BY g.gpu FOR UPDATE OF g
+) s
+WHERE g.gpu = s.gpu;
+
+-- name: ensure_days
+SELECT ensure_days(%(days)s::date[]);
+
+-- name: reconcile
+-- Per source: what was read, and what became of it. stored is counted in samples, not taken from the ledger's word.
+WITH counted AS (
+    SELECT block, count(*) AS samples FROM samples GROUP BY block
+), kept AS (
+    SELECT b.source,
+           sum(b.rows) FILTER (WHERE b.settled_at IS NOT NULL) AS rows,
+           sum(b.rows) FILTER (WHERE b.settled_at IS NULL) AS unsettled,
+           sum(b.stored) AS settled_stored, sum(b.blank) AS blank, sum(b.rejected) AS rejected, sum(b.dead) AS dead,
+           sum(c.samples) AS stored,
+           count(*) FILTER (WHERE b.settled_at IS NOT NULL AND coalesce(c.samples, 0) <> b.stored) AS differing
+    FROM blocks b LEFT JOIN counted c USING (block)
+    WHERE %(source)s::text IS NULL OR b.source = %(source)s
+    GROUP BY b.source
+)
+SELECT p.stream_id, p.next_row, p.length,
+       coalesce(k.rows, 0)::bigint + p.pruned_rows, coalesce(k.unsettled, 0)::bigint,
+       coalesce(k.stored, 0)::bigint + p.pruned_stored, coalesce(k.blank, 0)::bigint + p.pruned_blank,
+       coalesce(k.rejected, 0)::bigint + p.pruned_rejected, coalesce(k.dead, 0)::bigint + p.pruned_dead,
+       coalesce(k.differing, 0)::bigint
+FROM stream_progress p LEFT JOIN kept k ON k.source = p.stream_id
+WHERE %(source)s::text IS NULL OR p.stream_id = %(source)s
+ORDER BY p.stream_id;
+
+-- name: orphans
+-- Samples whose block no ledger row knows: there must be none.
+SELECT count(*) FROM samples s WHERE NOT EXISTS (SELECT FROM blocks b WHERE b.block = s.block);
+
+-- name: source_gpus
+SELECT count(DISTINCT g.id)
+FROM gpus g WHERE g.gpu IN (
+    SELECT s.gpu FROM samples s JOIN blocks b USING (block) WHERE b.source = %(source)s);

@@ -1,0 +1,161 @@
+"""The collector's transaction: the gate, then COPY of exactly what it opened, then the rejected rows.
+
+Once only rests on this: a block that is delivered twice finds its ledger row settled. Nothing here knows of queues;
+who calls acknowledges after the commit.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from telemetry.block import Block
+from telemetry.store.copy import copy_samples, days_of, pack
+from telemetry.store.dimensions import Dimensions
+from telemetry.store.errors import StoreError
+from telemetry.store.gate import Standing, open_gate, standing_of
+from telemetry.store.peers import end_stuck_peers
+from telemetry.store.queries import query
+from telemetry.store.session import Connection, Session
+
+NEWS = 10_000_000
+"""µs by which a GPU's last_seen may lag behind its newest reading."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Writer:
+    """Stores blocks, for one collector's worker (one thread, one connection)."""
+
+    def __init__(self, *, session: Session, lease: float) -> None:
+        self.session, self.lease = session, lease
+        self._dimensions = Dimensions(session=session)
+        self._days: set[str] = set()
+        self._seen: dict[int, tuple[int, int]] = {}
+
+    def store(self, blocks: Sequence[Block]) -> list[Standing]:
+        """Store blocks of different ids in one transaction; what became of each.
+
+        Raises StoreError: then none is stored (or, if the connection broke in the commit, all may be: the next
+        delivery finds out).
+        """
+        try:
+            self._prepare(blocks)
+            with self.session.use() as connection:
+                with connection.transaction():
+                    opened = open_gate(connection, blocks)
+                    self._fill(connection, [block for block in blocks if _key(block) in opened], opened)
+                shut = [(*_key(block), block.rows) for block in blocks if _key(block) not in opened]
+                standing = standing_of(connection, shut)
+        except StoreError:
+            self._days.clear()  # perhaps retention has dropped one of them
+            raise
+        result = [standing.get(_key(block), Standing.STORED) for block in blocks]
+        kept = (Standing.STORED, Standing.SETTLED)
+        self._touch([block for block, became in zip(blocks, result, strict=True) if became in kept])
+        return result
+
+    def store_replayed(self, block: Block, dead_id: int) -> Standing:
+        """Store a block that was dead: SETTLED if it is so no more, OTHER if other rows stand in its place."""
+        self._prepare([block])
+        with self.session.use() as connection:
+            with connection.transaction() as transaction:
+                if connection.execute(query("exhume"), {"id": dead_id}).fetchone() is None:
+                    return Standing.SETTLED
+                connection.execute(query("know_source"), {"source": block.source})
+                number = connection.execute(query("settle_replayed"), _counts(block)).fetchone()
+                if number is None:
+                    raise psycopg.Rollback(transaction)
+                self._fill(connection, [block], {_key(block): number[0]})
+            if number is None:
+                return Standing.OTHER
+        self._touch([block])
+        return Standing.STORED
+
+    def probe(self) -> None:
+        """A small transaction; StoreError when the database does not work."""
+        with self.session.use() as connection:
+            connection.execute("SELECT FROM stream_progress LIMIT 1")
+
+    def end_stuck_peers(self) -> int:
+        """End sessions of our own that hold a transaction for two leases; how many."""
+        with self.session.use() as connection:
+            return end_stuck_peers(connection, older_than=2 * self.lease)
+
+    def _prepare(self, blocks: Sequence[Block]) -> None:
+        """Dimensions and partitions, each committed by itself before the transaction: it must not wait for them."""
+        self._dimensions.learn(blocks)
+        days = set().union(*(days_of(block) for block in blocks)) - self._days
+        if days:
+            with self.session.use() as connection:
+                connection.execute(query("ensure_days"), {"days": sorted(days)})
+            self._days |= days
+
+    def _fill(self, connection: Connection, blocks: Sequence[Block], numbers: dict[tuple[str, int], int]) -> None:
+        """COPY the blocks' samples and insert their rejected rows, under their numbers in the ledger."""
+        if any(block.stored for block in blocks):
+            of_block = [numbers[_key(block)] for block in blocks]
+            copy_samples(connection, pack(blocks, of_block, self._dimensions))
+        rejected = [(numbers[_key(block)], block.source, *item) for block in blocks for item in block.rejected]
+        if rejected:
+            columns = [list(column) for column in zip(*rejected, strict=True)]
+            names = ("blocks", "sources", "rows", "reasons", "raws")
+            connection.execute(query("reject"), dict(zip(names, columns, strict=True)))
+
+    def _touch(self, blocks: Sequence[Block]) -> None:
+        """First and last seen of GPUs, after the commit and before the acknowledgement, where they are news.
+
+        Blocks that an earlier delivery stored count too: its collector may have died right after the commit.
+        """
+        news: dict[int, tuple[int, int]] = {}
+        for block in blocks:
+            for gpu, first, last in _spans(self._dimensions.numbers(block)[0], block.time0 + block.dt):
+                known = news.get(gpu) or self._seen.get(gpu)
+                if known is None or first < known[0] or last > known[1] + NEWS:
+                    news[gpu] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
+        if not news:
+            return
+        values = {
+            "gpus": list(news),
+            "firsts": [_moment(first) for first, _ in news.values()],
+            "lasts": [_moment(last) for _, last in news.values()],
+        }
+        with self.session.use() as connection:
+            connection.execute(query("seen"), values)
+        self._seen |= news
+
+
+def _key(block: Block) -> tuple[str, int]:
+    return block.source, block.first_row
+
+
+def _counts(block: Block) -> dict[str, object]:
+    return {
+        "source": block.source,
+        "first_row": block.first_row,
+        "rows": block.rows,
+        "stored": block.stored,
+        "blank": block.blank,
+        "rejected": len(block.rejected),
+    }
+
+
+def _spans(gpus: NDArray[np.int32], times: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """(gpu, first time, last time) of each GPU among the readings."""
+    if not len(gpus):
+        return
+    order = np.argsort(gpus, kind="stable")
+    starts = np.flatnonzero(np.diff(gpus[order], prepend=-1))
+    sorted_times = times[order]
+    yield from zip(
+        gpus[order][starts].tolist(),
+        np.minimum.reduceat(sorted_times, starts).tolist(),
+        np.maximum.reduceat(sorted_times, starts).tolist(),
+        strict=True,
+    )
+
+
+def _moment(time: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time)

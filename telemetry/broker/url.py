@@ -1,0 +1,113 @@
+"""Where the server is: reading a broker URL, and hiding its password.
+
+What lives here: text to `Address`. No connection is made here.
+
+    redis://[user:password@]host[:6379][/db]              rediss:// for TLS
+    unix:///path/to/socket[?db=0]
+    redis+sentinel://[user:password@]host[:26379][,host..]/master[/db][?sentinel_password=..]    rediss+sentinel://
+    redis+cluster://[user:password@]host[:6379][,host..]                                         rediss+cluster://
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, unquote
+
+from telemetry.broker.errors import BrokerError
+
+Kind = Literal["single", "sentinel", "cluster"]
+_SHAPE = re.compile(
+    r"(?P<scheme>[a-z+]+)://(?:(?P<login>[^@/]*)@)?(?P<hosts>[^/?#]*)(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?"
+)
+_KINDS: Mapping[str, Kind] = {
+    "redis": "single",
+    "rediss": "single",
+    "unix": "single",
+    "redis+sentinel": "sentinel",
+    "rediss+sentinel": "sentinel",
+    "redis+cluster": "cluster",
+    "rediss+cluster": "cluster",
+}
+_LOGIN = re.compile(r"(://[^:/?#@]*):.*@")
+_SECRETS = re.compile(r"((?:^|[?&])\w*password=)[^&#]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A broker URL, taken apart."""
+
+    url: str = field(repr=False)
+    kind: Kind
+    nodes: tuple[tuple[str, int], ...]
+    tls: bool
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    master: str = ""
+    db: int = 0
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def safe(self) -> str:
+        """The URL as it may be logged."""
+        return hide_password(self.url)
+
+
+def hide_password(url: str) -> str:
+    """The URL with every password in it replaced by ***; also when it is no proper URL."""
+    return _SECRETS.sub(r"\1***", _LOGIN.sub(r"\1:***@", url))
+
+
+def parse(url: str) -> Address:
+    """Take a broker URL apart.
+
+    Raises:
+        BrokerError: when it is none; the message says what one looks like.
+    """
+    shape = _SHAPE.fullmatch(url)
+    if shape is None or shape["scheme"] not in _KINDS:
+        known = ", ".join(f"{scheme}://" for scheme in _KINDS)
+        raise BrokerError(f"broker URL {hide_password(url)!r}: expected one of {known}")
+    kind = _KINDS[shape["scheme"]]
+    user, _, password = (shape["login"] or "").partition(":")
+    master, db = _path(url, kind, shape["scheme"], shape["path"] or "")
+    return Address(
+        url=url,
+        kind=kind,
+        nodes=_nodes(url, shape["hosts"], 26379 if kind == "sentinel" else 6379),
+        tls=shape["scheme"].startswith("rediss"),
+        username=unquote(user) or None,
+        password=unquote(password) or None,
+        master=master,
+        db=db,
+        options=dict(parse_qsl(shape["query"] or "")),
+    )
+
+
+def _nodes(url: str, hosts: str, port: int) -> tuple[tuple[str, int], ...]:
+    nodes = []
+    for host in (hosts or "localhost").split(","):
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", host.strip())
+        if found is None:
+            raise BrokerError(f"broker URL {hide_password(url)!r}: {host!r} is no host[:port]")
+        nodes.append((found[1].strip("[]"), int(found[2] or port)))
+    return tuple(nodes)
+
+
+def _path(url: str, kind: Kind, scheme: str, path: str) -> tuple[str, int]:
+    parts = [unquote(part) for part in path.split("/") if part]
+    if scheme == "unix":
+        return "", 0
+    master = ""
+    if kind == "sentinel":
+        if not parts:
+            raise BrokerError(
+                f"broker URL {hide_password(url)!r}: name the master, as in redis+sentinel://host:26379/mymaster/0"
+            )
+        master = parts.pop(0)
+    if len(parts) > 1 or (parts and not parts[0].isdecimal()):
+        raise BrokerError(f"broker URL {hide_password(url)!r}: {path!r} is no database number")
+    db = int(parts[0]) if parts else 0
+    if kind == "cluster" and db:
+        raise BrokerError(f"broker URL {hide_password(url)!r}: a cluster has database 0 only")
+    return master, db

@@ -113,6 +113,8 @@ class Consumer:
     def _start(self) -> None:
         if self._closed:
             raise BrokerClosed(f"consumer {self.name} is closed")
+        if self._current is not None:
+            self._current.release()  # of a loop that was left by an exception
         if not self._started:
             self._started = True
             self.heart.start()
@@ -226,7 +228,6 @@ class Consumer:
         """Hand back what is in hand, remove this consumer from the group if it owns nothing, close the connections."""
         if self._closed:
             return
-        self._closed = True
         if self._current is not None:
             self._current.release()
         self._drain()
@@ -234,6 +235,12 @@ class Consumer:
         with suppress(BrokerUnavailable):  # leases lapse by themselves, others remove an empty consumer
             self._holding.pay()
             self._leases.leave()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Stop without a word to the server, as a crash would: others get what is in hand when its lease lapses."""
+        self._closed = True
+        self.heart.stop()
         self._broker.forget(self._reader)
         self._broker.forget(self._beater)
 

@@ -14,7 +14,7 @@ from telemetry.broker.errors import BrokerError, BrokerUnavailable, GroupMissing
 
 # Answers that pass: the server starts, fails over, persists, or is busy with a script.
 _PASSING = frozenset(
-    "LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MISCONF NOREPLICAS BUSY UNBLOCKED WRONGPASS NOAUTH".split()
+    "LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MISCONF NOREPLICAS BUSY WRONGPASS NOAUTH".split()
 )
 _REMEDIES = {
     "WRONGTYPE": "a key of this topic holds something else; choose another namespace or delete the key",
@@ -58,7 +58,7 @@ def _ours(error: Exception) -> BrokerError:
     kind = code(error)
     remedy = _REMEDIES.get(kind)
     text = f"{kind + ': ' if kind and kind not in str(error) else ''}{error}" + (f" ({remedy})" if remedy else "")
-    if kind == "NOGROUP":
+    if kind in ("NOGROUP", "UNBLOCKED"):
         return GroupMissing(text)
     if kind == "OOM" or isinstance(error, driver.OutOfMemoryError):
         return OutOfMemory(f"the server is at maxmemory: {text}")

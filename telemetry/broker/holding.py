@@ -12,7 +12,7 @@ from telemetry.broker.deadletters import DeadLetterSink, letter_of
 from telemetry.broker.errors import BrokerUnavailable
 from telemetry.broker.heartbeat import Heartbeat
 from telemetry.broker.hooks import Hooks
-from telemetry.broker.leases import Leases
+from telemetry.broker.leases import Leases, returns
 from telemetry.broker.message import Message
 
 log = getLogger(__name__)
@@ -53,7 +53,7 @@ class Holding:
 
     def give_back(self, messages: Sequence[Message], *, spent: bool) -> None:
         """Hand back without telling the host: the messages were never handed out, or it is told already."""
-        self.free([(entry, -1 if spent else message.returns_to) for message in messages for entry in message.entries])
+        self.free(returns(messages, spent=spent))
 
     def free(self, counts: Sequence[tuple[str, int]]) -> None:
         """Hand back (entry, deliveries to set or -1 to leave them)."""

@@ -116,9 +116,7 @@ class Leases:
 
     def release(self, messages: Sequence[Message], *, spent: bool = False) -> int:
         """Hand messages back; without `spent` the attempt never was."""
-        return self.hand_back(
-            [(entry, -1 if spent else message.returns_to) for message in messages for entry in message.entries]
-        )
+        return self.hand_back(returns(messages, spent=spent))
 
     def leave(self) -> bool:
         """Remove this consumer, if it owns nothing."""
@@ -129,8 +127,13 @@ class Leases:
         return self._retire("", round(idle * 1000))
 
     def _retire(self, name: str, idle_ms: int) -> int:
-        args = [self.terms.group, name, self.terms.name, idle_ms]
+        args: list[str | int] = [self.terms.group, name, self.terms.name, idle_ms]
         return int(self._client.script("retire", [self._keys.stream], args))
+
+
+def returns(messages: Sequence[Message], *, spent: bool) -> list[tuple[str, int]]:
+    """What `hand_back` is to be told: each entry with its copies, and the count that it goes back to."""
+    return [(entry, -1 if spent else message.returns_to) for message in messages for entry in message.entries]
 
 
 def _flat(entries: object) -> list[tuple[bytes, dict[bytes, bytes] | None]]:

@@ -71,9 +71,9 @@ class DeadBlocks:
             connection.execute(query("bury"), values)
         return Standing.STORED
 
-    def bury_again(self, dead_id: int, reason: str, attempts: int) -> None:
-        """A block that was replayed died again: keep why."""
-        self._one("bury_again", id=dead_id, reason=reason, attempts=attempts)
+    def bury_again(self, dead_id: int, reason: str, attempts: int) -> bool:
+        """A block that was replayed died again: keep why. False when there is no such dead block."""
+        return self._one("bury_again", id=dead_id, reason=reason, attempts=attempts) is not None
 
     def all(self) -> Iterator[DeadBlock]:
         """Every dead block without its payload, oldest first, read page by page."""

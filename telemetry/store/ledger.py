@@ -68,9 +68,9 @@ class Ledger:
         """Keep a reservation while the queue is full."""
         self._one("renew", first_row=first_row, lease=PUBLISH_LEASE)
 
-    def published(self, first_row: int) -> None:
-        """A claimed block was published: its tries do not count any more."""
-        self._one("published", first_row=first_row)
+    def pardon(self, first_row: int) -> None:
+        """The tries of a claimed block do not count: it was published, or the queue was away, not its reader."""
+        self._one("pardon", first_row=first_row)
 
     def split(self, reserved: Reservation, keep: int) -> None:
         """Cut a block that is too large for a message; the second part is due at once."""

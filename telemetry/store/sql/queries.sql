@@ -66,8 +66,8 @@ RETURNING first_row, rows, (extract(epoch FROM time0) * 1000000)::bigint, tries;
 UPDATE blocks SET leased_until = clock_timestamp() + make_interval(secs => %(lease)s)
 WHERE source = %(source)s AND first_row = %(first_row)s AND settled_at IS NULL;
 
--- name: published
--- A block that was claimed has been published after all: its tries do not count.
+-- name: pardon
+-- A block that was claimed is published after all, or the queue was away: its tries do not count.
 UPDATE blocks SET tries = 0 WHERE source = %(source)s AND first_row = %(first_row)s AND settled_at IS NULL;
 
 -- name: split

@@ -1,0 +1,63 @@
+"""A message as the collector sees it: decoded, or with the reason why not; and the dead letter it may become."""
+
+from dataclasses import dataclass
+
+from telemetry.block import MAX_ROWS, Block, BlockError, parse_block_id
+from telemetry.broker import DeadLetter, Message
+from telemetry.store.deadblocks import Letter
+
+FORMAT_HEADER = "format"
+DEAD_HEADER = "dead"
+"""Header of a replay: the id of the dead block that it was."""
+
+LONGEST = 2_000
+"""Characters of an id or a reason that are kept of a message of unknown making."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message that holds a block."""
+
+    message: Message
+    block: Block
+
+    @property
+    def dead_id(self) -> int | None:
+        """Of a replay: which dead block it was."""
+        return dead_id_of(self.message.headers)
+
+
+def unpack(message: Message, max_bytes: int) -> Parcel:
+    """Decode a message. BlockError says in one sentence why it cannot be."""
+    if len(message.body) > max_bytes:
+        raise BlockError(f"body has {len(message.body)} bytes, more than {max_bytes}")
+    block = Block.decode(message.id, message.rows, message.headers.get(FORMAT_HEADER, ""), message.body)
+    return Parcel(message, block)
+
+
+def letter_of(letter: DeadLetter) -> Letter:
+    """The row of dead_blocks for a message that the broker gives up; whatever is in it can be stored."""
+    identity = parse_block_id(letter.id)
+    source, first_row = identity if identity and "\0" not in letter.id and len(letter.id) <= LONGEST else (None, None)
+    rows = letter.rows if 0 <= letter.rows <= MAX_ROWS else 0
+    return Letter(
+        message_id=_storable(letter.id),
+        source=source,
+        first_row=first_row,
+        rows=rows,
+        format=_storable(letter.headers.get(FORMAT_HEADER, "")),
+        reason=_storable(letter.reason),
+        attempts=letter.attempts,
+        origin=_storable(letter.origin),
+        payload=letter.body,
+    )
+
+
+def dead_id_of(headers: object) -> int | None:
+    """The dead block that a message's headers name, if they do."""
+    text = headers.get(DEAD_HEADER, "") if hasattr(headers, "get") else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST]

@@ -1,0 +1,136 @@
+"""Every setting once: its variable, type, default and help. The only room that looks at the environment.
+
+A flag wins over the environment, the environment over the default; a secret may also stand in the file that
+`<VARIABLE>_FILE` names. A variable `TELEMETRY_*` that is no setting is an error, so that a typing mistake does not pass
+for a default.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+PREFIX = "TELEMETRY_"
+
+
+class ConfigError(Exception):
+    """Raised when a setting has no usable value; the text names it and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `flag` is its option without the dashes; `kind` is what its text is turned into."""
+
+    flag: str
+    env: str
+    kind: type[str] | type[int] | type[float] | type[Path] | type[bool]
+    default: str | int | float | bool | None
+    help: str
+    secret: bool = False
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+
+
+def _s(flag: str, env: str, kind: type, default: str | int | float | bool | None, help: str, **more: object) -> Setting:
+    return Setting(flag, PREFIX + env, kind, default, help, **more)  # type: ignore[arg-type]  # keywords of Setting
+
+
+DATABASE_URL = _s(
+    "database-url", "DATABASE_URL", str, None, "PostgreSQL or TimescaleDB: postgresql://user@host:5432/db.", secret=True
+)
+REDIS_URL = _s(
+    "redis-url",
+    "REDIS_URL",
+    str,
+    None,
+    "Redis or Valkey: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://.",
+    secret=True,
+)
+NAMESPACE = _s("namespace", "QUEUE_NAMESPACE", str, "gpu", "First part of every key of the queue.")
+TOPIC = _s("topic", "QUEUE_TOPIC", str, "samples", "Name of the queue.")
+CAPACITY = _s("capacity", "QUEUE_CAPACITY", int, 500, "Messages the queue takes before streamers wait.", least=1)
+MAX_BYTES = _s("max-bytes", "QUEUE_MAX_BYTES", int, 1 << 20, "Largest message; times capacity = memory.", least=1024)
+LEASE = _s("lease", "QUEUE_LEASE", float, 15.0, "Seconds without a sign of life until work is taken over.", least=0.5)
+MAX_ATTEMPTS = _s("max-attempts", "QUEUE_MAX_ATTEMPTS", int, 5, "Deliveries until a message is dead.", least=1)
+
+LOG_LEVEL = _s(
+    "log-level", "LOG_LEVEL", str, "info", "How much is logged.", choices=("debug", "info", "warning", "error")
+)
+LOG_FORMAT = _s("log-format", "LOG_FORMAT", str, "text", "key=value text, or JSON lines.", choices=("text", "json"))
+HEALTH_PORT = _s(
+    "health-port", "HEALTH_PORT", int, None, "Serve /livez /readyz /metrics here; 0 picks a free port.", least=0
+)
+HEALTH_HOST = _s("health-host", "HEALTH_HOST", str, "127.0.0.1", "Address of the health port.")
+
+CSV = _s("csv", "STREAMER_CSV", Path, None, "CSV export to read.")
+STREAM = _s("stream", "STREAMER_STREAM", str, None, "Name of the stream; the file's name. Another name reads anew.")
+ONCE = _s("once", "STREAMER_ONCE", bool, False, "Read the file once and end when all is settled; or loop forever.")
+TIME = _s(
+    "time",
+    "STREAMER_TIME",
+    str,
+    "now",
+    "Stamp readings with the time they are read, or keep the file's own.",
+    choices=("now", "source"),
+)
+RATE = _s(
+    "rate", "STREAMER_RATE", float, None, "Rows per second of one streamer, 0 = no limit. [5000; --once: 0]", least=0
+)
+BLOCK_ROWS = _s("block-rows", "STREAMER_BLOCK_ROWS", int, 5_000, "Readings per message, at most.", least=1)
+
+WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a connection of its own.", least=1)
+BATCH_MESSAGES = _s("batch-messages", "COLLECTOR_BATCH_MESSAGES", int, 8, "Messages per transaction.", least=1)
+LINGER = _s("linger", "COLLECTOR_LINGER", float, 0.2, "Seconds to wait for more messages.", least=0)
+
+API_HOST = _s("host", "API_HOST", str, "127.0.0.1", "Address the API listens on.")
+API_PORT = _s("port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0)
+API_WORKERS = _s("api-workers", "API_WORKERS", int, 2, "Worker processes of the API.", least=1)
+API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Threads per worker process.", least=1)
+API_TIMEOUT = _s("statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1)
+
+STATE = _s("state", "STATE", Path, None, "Folder of the embedded servers. [.telemetry in this folder]")
+EMBEDDED_PG_BIN = _s(
+    "embedded-pg-bin", "EMBEDDED_PG_BIN", Path, None, "bin folder of another PostgreSQL to run (one with TimescaleDB)."
+)
+STREAMERS = _s("streamers", "UP_STREAMERS", int, 1, "Streamer processes.", least=0)
+COLLECTORS = _s("collectors", "UP_COLLECTORS", int, 1, "Collector processes.", least=0)
+
+SETTINGS: tuple[Setting, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Setting))
+"""All of them, in the order of the README's table."""
+
+_BY_ENV: Mapping[str, Setting] = MappingProxyType({setting.env: setting for setting in SETTINGS})
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment, for those who start processes."""
+    return os.environ
+
+
+def check_environment(environ: Mapping[str, str] | None = None) -> None:
+    """ConfigError when a variable TELEMETRY_* is no setting; it names the nearest one."""
+    names = os.environ if environ is None else environ
+    known = set(_BY_ENV) | {f"{setting.env}_FILE" for setting in SETTINGS if setting.secret}
+    for name in sorted(names):
+        if name.startswith(PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f"did you mean {near[0]}?" if near else "`telemetry config` lists them."
+            if names[name].startswith("tcp://") or name.endswith(("_SERVICE_HOST", "_SERVICE_PORT")):
+                hint = "Kubernetes set it for a Service; set enableServiceLinks: false on the pod."
+            raise ConfigError(f"{name} is no setting; {hint}")
+
+
+def from_environment(setting: Setting, environ: Mapping[str, str] | None = None) -> tuple[str | None, str]:
+    """(text, where it was found) of a setting: its variable, or for a secret the file that <VARIABLE>_FILE names."""
+    names = os.environ if environ is None else environ
+    if names.get(setting.env):
+        return names[setting.env], setting.env
+    file = names.get(f"{setting.env}_FILE", "") if setting.secret else ""
+    if not file:
+        return None, "default"
+    try:
+        return Path(file).read_text(encoding="utf-8").strip(), f"{setting.env}_FILE"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is not text"
+        raise ConfigError(f"{setting.env}_FILE: {file}: {reason}; name a file that holds the value") from None

@@ -1,0 +1,34 @@
+"""How many rows when: the rate of a streamer, and the size of its blocks."""
+
+from telemetry.runtime.clock import Clock
+from telemetry.runtime.stop import Stop
+
+BLOCK_SECONDS = 0.2
+"""A block holds at most so many seconds of the rate, so that a slow stream is a fresh one."""
+PRESSURE = 0.8
+"""Fullness of the queue from which on blocks are halved."""
+
+
+class Pace:
+    """A rate in rows per second; 0 = as fast as the queue takes them. After a pause it does not catch up."""
+
+    def __init__(self, *, rate: float, block_rows: int, clock: Clock) -> None:
+        self.rate, self.block_rows, self.clock = rate, block_rows, clock
+        self.pressure = 0.0
+        self._next = clock.monotonic()
+
+    def rows(self, multiple: int) -> int:
+        """Rows of the next block, a multiple of `multiple` (the readings of a row), at least that."""
+        rows = min(self.block_rows, max(1, int(self.rate * BLOCK_SECONDS))) if self.rate else self.block_rows
+        if self.pressure >= PRESSURE:
+            rows //= 2
+        return max(multiple, rows - rows % multiple)
+
+    def wait(self, rows: int, stop: Stop) -> bool:
+        """Wait until `rows` more may be read; True when stopped instead."""
+        if not self.rate:
+            return stop.is_set()
+        now = self.clock.monotonic()
+        stopped = self.clock.sleep(self._next - now, stop) if self._next > now else stop.is_set()
+        self._next = max(self._next, now - BLOCK_SECONDS) + rows / self.rate
+        return stopped

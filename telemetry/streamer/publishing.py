@@ -1,0 +1,144 @@
+"""From a reservation to a message in the queue, or to a dead block when that cannot be.
+
+What lives here: what happens to one reservation, whatever fails on the way. What does not: which reservation is
+next (`streamer`).
+"""
+
+import contextlib
+import logging
+import os
+import socket
+
+from telemetry.block import FORMAT, Block, block_id
+from telemetry.broker import BrokerClosed, BrokerUnavailable, Producer
+from telemetry.runtime.backoff import Backoff
+from telemetry.runtime.health import Health
+from telemetry.runtime.logs import log_event
+from telemetry.runtime.metrics import StreamerMetrics
+from telemetry.runtime.stop import Stop
+from telemetry.store.deadblocks import RAW_FORMAT, DeadBlocks, Letter
+from telemetry.store.errors import StoreError
+from telemetry.store.ledger import Ledger, Reservation
+from telemetry.streamer.sources.csvfile import CsvSource
+
+log = logging.getLogger(__name__)
+
+MAX_TRIES = 5
+"""Claims after which a slice that no streamer could publish is dead-lettered."""
+RAW_LIMIT = 16 << 20
+"""Most bytes of such a slice that are kept."""
+
+
+class Publishing:
+    """Turns reservations into messages, for one streamer."""
+
+    def __init__(
+        self,
+        *,
+        source: CsvSource,
+        ledger: Ledger,
+        dead: DeadBlocks,
+        producer: Producer,
+        max_bytes: int,
+        metrics: StreamerMetrics,
+        health: Health,
+        stop: Stop,
+    ) -> None:
+        self.source, self.ledger, self.dead, self.producer = source, ledger, dead, producer
+        self.max_bytes, self.metrics, self.health, self.stop = max_bytes, metrics, health, stop
+        self.pressure = 0.0
+
+    def publish(self, reserved: Reservation) -> None:
+        """Read, encode and queue the reserved rows; a slice that was tried too often is dead-lettered instead.
+
+        Raises SourceChanged and StoreError. A stop leaves the block to the next streamer, at no cost in tries.
+        """
+        if reserved.tries >= MAX_TRIES:
+            self._bury(reserved, f"{reserved.tries} streamers took these rows and none came to publish them")
+            return
+        block = self.source.block(self.ledger.source, reserved.first_row, reserved.rows, reserved.time0)
+        body = block.encode(self.max_bytes)
+        if len(body) > self.max_bytes:
+            self._split(reserved, len(body))
+            return
+        self._count(block)
+        if self._send(block, body):
+            self._published(block, again=reserved.tries > 0)
+        if reserved.tries:
+            self.ledger.pardon(reserved.first_row)
+
+    def _send(self, block: Block, body: bytes) -> bool:
+        """Queue the block, through waits and outages of the queue; False when stopped before it was."""
+        backoff = Backoff(cap=2.0)
+        while True:
+            try:
+                published = self.producer.publish(
+                    block.id,
+                    body,
+                    rows=block.rows,
+                    headers={"format": FORMAT},
+                    stop=self.stop,
+                    on_wait=lambda: self._waiting(block),
+                )
+            except BrokerUnavailable as error:
+                self.health.ready("queue", False, str(error))
+                self._waiting(block)
+                if backoff.wait(self.stop):
+                    return False
+            except BrokerClosed:
+                return False
+            else:
+                self.health.ready("queue", True)
+                self.pressure = published.pressure
+                return True
+
+    def _waiting(self, block: Block) -> None:
+        """Stay alive and keep the reservation. When that fails, another streamer publishes the same block: no harm."""
+        self.health.turned()
+        with contextlib.suppress(StoreError):
+            self.ledger.renew(block.first_row)
+
+    def _split(self, reserved: Reservation, size: int) -> None:
+        """Halve a block whose message would be too large; both halves are due then. One row alone cannot be halved."""
+        per = self.source.per_record
+        keep = reserved.rows // 2 // per * per
+        if not keep:
+            self._bury(reserved, f"a message of {size} bytes would be over the limit of {self.max_bytes}")
+            return
+        log_event(log, logging.INFO, "split a block that is too large for a message", rows=reserved.rows, bytes=size)
+        self.ledger.split(reserved, keep)
+        self.publish(Reservation(reserved.first_row, keep, reserved.time0, reserved.tries))
+
+    def _bury(self, reserved: Reservation, reason: str) -> None:
+        source = self.ledger.source
+        letter = Letter(
+            message_id=block_id(source, reserved.first_row),
+            source=source,
+            first_row=reserved.first_row,
+            rows=reserved.rows,
+            format=RAW_FORMAT,
+            reason=reason,
+            attempts=reserved.tries,
+            origin=f"streamer {socket.gethostname()}/{os.getpid()}",
+            payload=self.source.raw(reserved.first_row, reserved.rows, RAW_LIMIT),
+        )
+        self.dead.bury(letter)
+        log_event(log, logging.ERROR, "dead-lettered rows that cannot be published", id=letter.message_id, why=reason)
+
+    def _count(self, block: Block) -> None:
+        self.metrics.rows_read.inc(block.rows)
+        self.metrics.rows_blank.inc(block.blank)
+        for item in block.rejected:
+            self.metrics.rows_rejected.labels(reason=reason_class(item.reason)).inc()
+
+    def _published(self, block: Block, *, again: bool) -> None:
+        self.metrics.rows_published.inc(block.rows)
+        self.metrics.blocks_published.inc()
+        if again:
+            self.metrics.blocks_republished.inc()
+        log_event(log, logging.DEBUG, "published a block", id=block.id, rows=block.rows, again=again)
+
+
+def reason_class(reason: str) -> str:
+    """The first word of a rejection's reason, which names the field or the fault: few values for a metric's label."""
+    return reason.split(" ", 1)[0] if reason and not reason[0].isdigit() else "fields"

@@ -1,0 +1,107 @@
+"""The streamer's loop: first what is due, then what is next, until told to stop or (--once) until all is settled."""
+
+import logging
+from collections.abc import Callable
+
+from telemetry.block import block_id
+from telemetry.broker import BrokerUnavailable
+from telemetry.runtime.backoff import Backoff
+from telemetry.runtime.clock import Clock
+from telemetry.runtime.health import Health
+from telemetry.runtime.logs import log_event
+from telemetry.runtime.stop import Stop
+from telemetry.store.errors import StoreBusy, StoreUnavailable
+from telemetry.store.ledger import Ledger, Progress
+from telemetry.streamer.errors import SourceError
+from telemetry.streamer.pace import Pace
+from telemetry.streamer.publishing import Publishing
+
+log = logging.getLogger(__name__)
+
+DUE_EVERY = 2.0
+"""Seconds between looks for blocks that nobody published."""
+DUE_PAGE = 500
+SETTLE_POLL = 0.2
+"""Seconds between looks whether the last blocks of a source are settled."""
+
+
+class Streamer:
+    """Reads one source side by side with any number of others; the ledger alone says who reads what."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        publishing: Publishing,
+        pace: Pace,
+        per_record: int,
+        health: Health,
+        stop: Stop,
+        clock: Clock,
+        on_progress: Callable[[Progress], None] = lambda _: None,
+    ) -> None:
+        self.ledger, self.publishing, self.pace, self.per_record = ledger, publishing, pace, per_record
+        self.health, self.stop, self.clock, self.on_progress = health, stop, clock, on_progress
+        self._due_at = clock.monotonic()
+        self._backoff = Backoff(cap=5.0)
+
+    def run(self) -> bool:
+        """Work until the source is settled to its end (True) or a stop (False). Raises SourceError."""
+        while not self.stop.is_set():
+            self.health.turned()
+            try:
+                if self._turn():
+                    return True
+            except (StoreUnavailable, BrokerUnavailable) as error:
+                name = "queue" if isinstance(error, BrokerUnavailable) else "database"
+                self.health.ready(name, False, str(error))
+                log_event(log, logging.WARNING, f"{name} unavailable, trying again", error=error)
+                self._backoff.wait(self.stop)
+            except StoreBusy as error:
+                log_event(log, logging.INFO, "database busy, trying again", error=error)
+            except SourceError:
+                raise
+            except Exception:
+                # A slice that fails here is due again in a moment and, after some tries, dead-lettered.
+                log_event(log, logging.ERROR, "could not publish a block", exc_info=True)
+                self._backoff.wait(self.stop)
+            else:
+                self._ready()
+        return False
+
+    def _turn(self) -> bool:
+        """Publish something, or wait a little; True when nothing is left to do for good."""
+        if self.clock.monotonic() >= self._due_at:
+            self._publish_due()
+            self._due_at = self.clock.monotonic() + DUE_EVERY
+        self.pace.pressure = self.publishing.pressure
+        rows = self.pace.rows(self.per_record)
+        if self.pace.wait(rows, self.stop):
+            return False
+        reserved = self.ledger.reserve(rows)
+        if reserved is not None:
+            self.publishing.publish(reserved)
+            return False
+        progress = self.ledger.progress()
+        if progress is None or progress.done:
+            return True
+        self.on_progress(progress)
+        self.clock.sleep(SETTLE_POLL, self.stop)
+        return False
+
+    def _publish_due(self) -> None:
+        """Publish again what is neither settled nor in the queue: its streamer died, or the queue lost it."""
+        source, after = self.ledger.source, -1
+        while not self.stop.is_set() and (page := self.ledger.due(after, DUE_PAGE)):
+            absent = self.publishing.producer.absent([block_id(source, first_row) for first_row in page])
+            missing = [int(text.rpartition(":")[2]) for text in absent]
+            while missing and not self.stop.is_set() and (claimed := self.ledger.claim(missing)) is not None:
+                self.health.turned()
+                missing.remove(claimed.first_row)
+                self.publishing.publish(claimed)
+            after = page[-1]
+
+    def _ready(self) -> None:
+        self._backoff.reset()
+        for name in ("queue", "database"):
+            self.health.ready(name, True)

@@ -33,16 +33,18 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def account_for(folder: Path) -> Account | None:
-    """Choose who runs a server whose data lie in `folder`; None: whoever runs this.
+def account_for(data: Path) -> Account | None:
+    """Choose who runs a server with these data; None: whoever runs this.
 
-    As root: the owner of the folder (of its nearest existing parent), so that `sudo telemetry up`
-    in a user's clone runs as that user; when that is root too, nobody.
+    As root: the owner of the data; before there are any, the owner of the nearest folder that
+    exists, so that `sudo telemetry up` in a user's clone runs as that user; else nobody. A uid
+    without an entry in /etc/passwd (a folder mounted into a container) is passed over: initdb
+    does not run under one.
     """
     if os.geteuid() != 0:
         return None
-    owner = _existing(folder).stat()
-    if owner.st_uid != 0:
+    owner = _existing(data).stat()
+    if owner.st_uid != 0 and (data.exists() or _is_known(owner.st_uid)):
         return Account(owner.st_uid, _group_of(owner.st_uid, owner.st_gid))
     try:
         nobody = pwd.getpwnam("nobody")
@@ -71,6 +73,14 @@ def _may(account: Account, found: os.stat_result, wanted: int) -> bool:
     # the first class that fits decides, as in the kernel; `wanted` is in the owner's bits
     shift = 0 if account.uid == found.st_uid else 3 if account.gid == found.st_gid else 6
     return (found.st_mode << shift) & wanted == wanted
+
+
+def _is_known(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
 
 
 def _group_of(uid: int, otherwise: int) -> int:

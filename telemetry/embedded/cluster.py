@@ -68,8 +68,9 @@ def initialise(
     if (data / "PG_VERSION").exists():
         _check_major(install, data)
         return
-    draft = data.with_name(data.name + ".draft")
-    shutil.rmtree(draft, ignore_errors=True)
+    for left in data.parent.glob(f"{data.name}.draft-*"):
+        shutil.rmtree(left, ignore_errors=True)  # a killed initdb's last child may still write there
+    draft = data.with_name(f"{data.name}.draft-{secrets.token_hex(3)}")
     make_for(account, draft)
     words = data.with_name("initdb-password")
     write_private(words, password, account)

@@ -23,7 +23,7 @@ from telemetry.runtime.stop import Stop
 
 __all__ = ["ChildSpec", "Event", "Keeper", "ProcessKeeper", "Server", "ServerKeeper"]
 
-USAGE_ERROR = 2
+HOPELESS = (2, 126)  # wrong usage or settings; what the leash says when it cannot execute
 _STEADY_SECONDS = 60.0  # a child that lived this long starts its backoff over
 _WATCH_SECONDS = 0.2
 
@@ -198,7 +198,7 @@ class ProcessKeeper(Keeper):
             self.succeeded = True
             self._tell(Event(self.name, "done", pid=child.pid))
             return False
-        if code == USAGE_ERROR:
+        if code in HOPELESS:
             self._tell(Event(self.name, "gave up", f"{detail}; its log is {child.log.path}", child.pid))
             return False
         self._tell(Event(self.name, "exited", detail, child.pid))

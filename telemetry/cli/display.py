@@ -1,0 +1,144 @@
+"""What a person sees of `telemetry up`: the banner with commands to paste, live rates, what died and came back.
+
+On a terminal the rates are one line that is drawn again; elsewhere a line every ten seconds, on stderr. With --json the
+banner is one JSON object on stdout.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.status import Status
+
+from telemetry.broker import TopicStats
+from telemetry.cli import output
+from telemetry.cli.local import Database, Queue
+from telemetry.embedded import Event
+from telemetry.store.session import safe_url
+from telemetry.store.tiers import Tier
+
+QUIET_EVERY = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What the banner tells."""
+
+    tier: Tier
+    database: Database
+    queue: Queue
+    api: str
+    gpu: str
+    state: Path
+    stream: str
+
+
+class Display:
+    """Speaks to a person; safe to call from the supervisor's threads."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._live = self._console.is_terminal and not as_json
+        self.interval = 1.0 if self._live else QUIET_EVERY
+        self._status: Status | None = None
+        self._lock = threading.Lock()
+        self._earlier: TopicStats | None = None
+
+    def step(self, text: str) -> None:
+        """What is being done now."""
+        with self._lock:
+            if self._live:
+                self._status = self._status or Status("", console=self._console)
+                self._status.update(text)
+                self._status.start()
+            else:
+                self._console.print(text)
+
+    def event(self, event: Event) -> None:
+        """Tell of children that died or gave up; the rest is in the logs."""
+        if event.kind in ("exited", "gave up", "killed"):
+            with self._lock:
+                self._console.print(f"{event.name} {event.kind}: {event.detail}", style="yellow", markup=False)
+
+    def banner(self, running: Running) -> None:
+        """Where everything is, and what to try."""
+        if self.as_json:
+            output.json(_addresses(running))
+            sys.stdout.flush()
+            return
+        with self._lock:
+            if self._status:
+                self._status.stop()
+            print(_banner(running), flush=True)
+
+    def rates(self, stats: TopicStats | None, pids: Mapping[str, int]) -> None:
+        """How fast readings move, and how full the queue is."""
+        if stats is None:
+            self.step("the queue does not answer; waiting for it")
+            return
+        came, went = stats.rates(self._earlier) if self._earlier else (0.0, 0.0)
+        self._earlier = stats
+        self.step(
+            f"read {came:,.0f}/s  stored {went:,.0f}/s  queue {stats.depth}/{stats.capacity} messages"
+            f"  oldest {stats.oldest_age or 0:.1f} s  dead {stats.dead}  processes {len(pids)}"
+        )
+
+    @contextmanager
+    def reading(self, length: int) -> Iterator[Callable[[int], None]]:
+        """A bar over the readings of a file: advance(readings done)."""
+        with self._lock:
+            if self._status:
+                self._status.stop()
+                self._status = None
+        if not self._live:
+            yield lambda _done: None
+            return
+        columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task("", total=length)
+            yield lambda done: progress.update(task, completed=done)
+
+    def close(self) -> None:
+        """Stop drawing."""
+        with self._lock:
+            if self._status:
+                self._status.stop()
+                self._status = None
+
+
+def _addresses(running: Running) -> dict[str, str]:
+    return {
+        "tier": running.tier.value,
+        "api": running.api,
+        "database": safe_url(running.database.reader),
+        "queue": running.queue.shown,
+        "stream": running.stream,
+        "psql": running.database.psql,
+        "redis_cli": running.queue.cli,
+        "state": str(running.state),
+    }
+
+
+def _banner(running: Running) -> str:
+    gpu = f"{running.api}/api/v1/gpus/{running.gpu}"
+    return f"""
+telemetry is up: {running.tier.title}
+  API       {running.api}   (Swagger UI: {running.api}/swagger)
+  database  {safe_url(running.database.reader).partition("?")[0]}   ({running.database.kind})
+  queue     {running.queue.shown}   ({running.queue.kind})
+  state     {running.state}   (logs of every process: {running.state}/logs)
+
+To paste into another terminal:
+  curl -s {running.api}/api/v1/gpus
+  curl -s '{gpu}/telemetry?limit=3'
+  {running.database.psql}
+  {running.queue.cli}
+
+Ctrl-C drains and stops; the same command goes on where it was.
+"""

@@ -1,0 +1,139 @@
+"""What `telemetry up` runs on this machine: servers, and role processes with what each is told.
+
+What lives here: command lines, environments, addresses. What does not: the order of things and the display (`up`).
+"""
+
+import shlex
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from telemetry import config as c
+from telemetry.cli.options import Values
+from telemetry.config import PREFIX, ConfigError, Setting, environment
+from telemetry.embedded import ChildSpec, EmbeddedPostgres, EmbeddedRedis, Supervisor
+from telemetry.embedded.state import write_private
+from telemetry.store.session import safe_url
+
+STREAMERS_FIRST, THEN_COLLECTORS, THEN_API = 0, 1, 2
+"""The order of draining: nothing new comes in, what is queued is worked off, questions are answered to the last."""
+
+COUNT = "-c 'SELECT count(*) FROM telemetry'"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The database as each role reaches it. `kind` and `psql` are for a person."""
+
+    owner: str
+    writer: str
+    reader: str
+    kind: str
+    psql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue. `variables` tell a child process where it is, without its password in a command line."""
+
+    url: str
+    shown: str
+    variables: Mapping[str, str]
+    kind: str
+    cli: str
+
+
+def start_database(supervisor: Supervisor, state: Path, values: Values) -> Database:
+    """The database of --database-url, or the embedded one, started."""
+    url = values["database_url"]
+    if url:
+        psql = f"psql {shlex.quote(safe_url(url))} {COUNT}"
+        return Database(owner=url, writer=url, reader=url, kind="external", psql=psql)
+    bin_dir = values["embedded_pg_bin"]
+    server = EmbeddedPostgres(state, bin_dir=bin_dir and bin_dir.expanduser())
+    supervisor.start_server(server)
+    return Database(
+        owner=server.url(server.owner, passfile=True),
+        writer=server.url(server.writer, passfile=True),
+        reader=server.url(server.reader, passfile=True),
+        kind=server.kind,
+        psql=f"{server.psql_command()} {COUNT}",
+    )
+
+
+def start_queue(supervisor: Supervisor, state: Path, values: Values, stream_key: str) -> Queue:
+    """The queue of --redis-url, or the embedded one, started."""
+    url = values["redis_url"]
+    if url:
+        shown = safe_url(url)
+        cli = f"redis-cli -u {shlex.quote(shown)} XLEN {shlex.quote(stream_key)}"
+        return Queue(url=url, shown=shown, variables={c.REDIS_URL.env: url}, kind="external", cli=cli)
+    server = EmbeddedRedis(state)
+    supervisor.start_server(server)
+    file = server.folder / "url"
+    write_private(file, server.url(password=True))
+    variables = {f"{c.REDIS_URL.env}_FILE": str(file)}
+    if server.cli is not None:
+        secret = f'REDISCLI_AUTH="$(cat {shlex.quote(str(server.password_file))})"'
+        cli = f"{secret} {server.cli} -p {server.port} XLEN {shlex.quote(stream_key)}"
+    else:
+        command = shlex.join([sys.executable, "-m", "telemetry", "queue", "stats"])
+        cli = f"{c.REDIS_URL.env}_FILE={shlex.quote(str(file))} {command}"
+    return Queue(url=server.url(password=True), shown=server.url(), variables=variables, kind=server.kind, cli=cli)
+
+
+def children(values: Values, database: Database, queue: Queue, csv: Path, api_port: int | None) -> list[ChildSpec]:
+    """The role processes: streamers, collectors, and the API when it has a port."""
+    reading = (c.CSV, c.STREAM, c.ONCE, c.TIME, c.RATE, c.BLOCK_ROWS)
+    shared = (c.NAMESPACE, c.TOPIC, c.CAPACITY, c.MAX_BYTES, c.LEASE, c.MAX_ATTEMPTS, c.LOG_LEVEL, c.LOG_FORMAT)
+    told = {**values, "csv": csv}
+    streaming = _environment(told, (*reading, *shared), {c.DATABASE_URL.env: database.writer, **queue.variables})
+    collecting = _environment(told, (*shared, c.WORKERS), {c.DATABASE_URL.env: database.writer, **queue.variables})
+    serving = _environment(
+        {**told, "api_port": api_port},
+        (c.LOG_LEVEL, c.LOG_FORMAT, c.API_PORT, c.API_HOST),
+        {c.DATABASE_URL.env: database.reader},
+    )
+    specs = [
+        *(
+            ChildSpec(f"streamer-{n}", _argv("stream"), streaming, order=STREAMERS_FIRST, once=values["once"])
+            for n in range(1, values["streamers"] + 1)
+        ),
+        *(
+            ChildSpec(f"collector-{n}", _argv("collect"), collecting, order=THEN_COLLECTORS, grace=values["lease"] + 5)
+            for n in range(1, values["collectors"] + 1)
+        ),
+    ]
+    if api_port is not None:
+        specs.append(ChildSpec("api", _argv("serve"), serving, order=THEN_API))
+    return specs
+
+
+def free_port(host: str, wanted: int) -> int:
+    """`wanted` when it can be bound, for 0 a free one. ConfigError when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted))
+        except OSError as error:
+            raise ConfigError(
+                f"--{c.API_PORT.flag} {wanted}: {error.strerror}; choose another port, or 0 for a free one"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _argv(command: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "telemetry", command)
+
+
+def _environment(values: Values, settings: Sequence[Setting], addresses: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of a child: this process's without our settings, then what it is told."""
+    inherited = {name: value for name, value in environment().items() if not name.startswith(PREFIX)}
+    told = {
+        setting.env: str(value)
+        for setting in settings
+        if (value := values.get(setting.flag.replace("-", "_"))) is not None
+    }
+    return {**inherited, **told, **addresses}

@@ -1,0 +1,67 @@
+"""Settings as options of commands: the flag, its variable and its help are declared once, in `config`."""
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from telemetry import config as c
+from telemetry.config import ConfigError, Setting, from_environment
+
+Values = Mapping[str, Any]
+"""What a command gets: the value of each of its options, by the flag with underscores."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+QUEUE = (c.REDIS_URL, c.NAMESPACE, c.TOPIC, c.CAPACITY, c.MAX_BYTES, c.LEASE, c.MAX_ATTEMPTS)
+LOGS = (c.LOG_LEVEL, c.LOG_FORMAT)
+HEALTH = (c.HEALTH_PORT, c.HEALTH_HOST)
+STREAMER = (c.CSV, c.STREAM, c.ONCE, c.TIME, c.RATE, c.BLOCK_ROWS)
+COLLECTOR = (c.WORKERS, c.BATCH_MESSAGES, c.LINGER)
+API = (c.API_HOST, c.API_PORT, c.API_WORKERS, c.API_THREADS, c.API_TIMEOUT)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def options(*settings: Setting) -> Callable[[Command], Command]:
+    """A decorator that gives a command these settings as options, in this order."""
+    return lambda command: reduce(lambda done, setting: _option(setting)(done), reversed(settings), command)
+
+
+def need(values: Values, setting: Setting) -> Any:
+    """The value of a setting that has no default; ConfigError names flag and variable."""
+    value = values[setting.flag.replace("-", "_")]
+    if value is None:
+        raise ConfigError(f"--{setting.flag} (or {setting.env}) is missing. {setting.help}")
+    return value
+
+
+def _option(setting: Setting) -> Callable[[Command], Command]:
+    flag = f"--{setting.flag}"
+    if setting.kind is bool:
+        return click.option(
+            "--once/--loop", default=setting.default, envvar=setting.env, show_envvar=True, help=setting.help
+        )
+    if setting.secret:
+        return click.option(flag, default=lambda: from_environment(setting)[0], help=f"{setting.help} [{setting.env}]")
+    return click.option(
+        flag,
+        type=_type(setting),
+        default=setting.default,
+        envvar=setting.env,
+        show_envvar=True,
+        show_default=setting.default is not None,
+        help=setting.help,
+    )
+
+
+def _type(setting: Setting) -> click.ParamType[Any]:
+    if setting.choices:
+        return click.Choice(setting.choices)
+    if setting.kind is int:
+        return click.IntRange(min=None if setting.least is None else int(setting.least))
+    if setting.kind is float:
+        return click.FloatRange(min=setting.least)
+    return click.Path(path_type=Path) if setting.kind is Path else click.STRING

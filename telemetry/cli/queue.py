@@ -1,0 +1,184 @@
+"""`telemetry queue`: looking into the queue, and at what died in it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+import orjson
+
+from telemetry import config as c
+from telemetry.block import block_id
+from telemetry.broker import Message, Topic
+from telemetry.cli import output
+from telemetry.cli.options import QUEUE, Values, json_option, options
+from telemetry.cli.wiring import session_of, topic_of
+from telemetry.collector.parcel import DEAD_HEADER, FORMAT_HEADER
+from telemetry.store.deadblocks import RAW_FORMAT, DeadBlock, DeadBlocks
+from telemetry.store.schema import check_migrated
+
+SHOWN = 2_000
+"""Bytes of a payload that are printed without --full."""
+
+
+@click.group()
+def queue() -> None:
+    """Look into the queue and at its dead letters."""
+
+
+@queue.command()
+@options(*QUEUE)
+@json_option
+def stats(as_json: bool, **values: Any) -> None:
+    """Depth, ages and consumers, in messages and rows (readings)."""
+    topic = topic_of(values, "cli")
+    found = topic.stats()
+    if as_json:
+        output.json({"stream": topic.keys.stream, **asdict(found)})
+        return
+    shown = {name: value for name, value in asdict(found).items() if name != "consumers"}
+    output.pairs({"stream": topic.keys.stream, **shown})
+    for consumer in found.consumers:
+        click.echo(f"consumer {consumer.name}: {consumer.pending} pending, idle {consumer.idle:.1f} s")
+
+
+@queue.command()
+@options(*QUEUE)
+@click.option("--count", default=10, type=click.IntRange(1, 1000), show_default=True, help="Messages to show.")
+@json_option
+def peek(as_json: bool, count: int, **values: Any) -> None:
+    """The oldest messages, waiting or in flight, without touching them."""
+    messages = topic_of(values, "cli").peek(count)
+    if as_json:
+        output.json([_described(message) for message in messages])
+    elif not messages:
+        click.echo("the queue is empty")
+    else:
+        described = [_described(message) for message in messages]
+        output.table(list(described[0]), [list(row.values()) for row in described])
+
+
+def _described(message: Message) -> dict[str, object]:
+    return {
+        "entry": message.entry,
+        "id": message.id,
+        "rows": message.rows,
+        "bytes": len(message.body),
+        "attempts": message.attempts,
+        "consumer": message.owner or None,
+        "idle": round(message.idle, 1) if message.owner else None,
+    }
+
+
+@queue.group()
+def dead() -> None:
+    """Messages that could not be stored: table dead_blocks."""
+
+
+def _dead_blocks(values: Values) -> DeadBlocks:
+    session = session_of(values, "cli")
+    with session.use() as connection:
+        check_migrated(connection)
+    return DeadBlocks(session=session)
+
+
+def _found(blocks: DeadBlocks, number: int) -> tuple[DeadBlock, bytes]:
+    shown = blocks.show(number)
+    if shown is None:
+        raise click.ClickException(f"no dead block {number}; `telemetry queue dead list` shows them")
+    return shown
+
+
+@dead.command(name="list")
+@options(c.DATABASE_URL)
+@click.option("--limit", default=100, type=click.IntRange(1, 10_000), show_default=True)
+@click.option("--after", default=0, help="Only ids above this one.")
+@json_option
+def list_(as_json: bool, limit: int, after: int, **values: Any) -> None:
+    """Dead blocks, oldest first, with the reason."""
+    blocks = _dead_blocks(values)
+    page = blocks.page(after, limit)
+    if as_json:
+        output.json([block._asdict() for block in page])
+        return
+    count, rows = blocks.count()
+    if page:
+        columns = ("id", "message_id", "rows", "attempts", "died_at", "reason")
+        output.table(columns, [[getattr(block, column) for column in columns] for block in page])
+    click.echo(f"{count} dead blocks, {rows} readings; showing {len(page)}")
+
+
+@dead.command()
+@options(c.DATABASE_URL)
+@click.argument("number", type=int)
+@click.option("--full", is_flag=True, help="The whole payload.")
+@json_option
+def show(as_json: bool, number: int, full: bool, **values: Any) -> None:
+    """One dead block and its payload."""
+    block, payload = _found(_dead_blocks(values), number)
+    shown = payload if full else payload[:SHOWN]
+    if as_json:
+        output.json({**block._asdict(), "payload": shown})
+        return
+    output.pairs(block._asdict())
+    click.echo(shown.decode("utf-8", "backslashreplace"))
+    if len(shown) < len(payload):
+        click.echo(f".. {len(payload) - len(shown)} more bytes; --full shows them")
+
+
+@dead.command()
+@options(c.DATABASE_URL, *QUEUE)
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every dead block.")
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for room in the queue.")
+@json_option
+def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, **values: Any) -> None:
+    """Send dead blocks through the queue again: what can be stored now is, once; what dies again stays dead."""
+    blocks, topic = _dead_blocks(values), topic_of(values, "cli")
+    chosen = _chosen(blocks, numbers, every)
+    for number in chosen:
+        _replay(blocks, topic, number, timeout)
+    _done(chosen, "replayed", as_json)
+
+
+def _replay(blocks: DeadBlocks, topic: Topic, number: int, timeout: float) -> None:
+    block, payload = _found(blocks, number)
+    if block.format == RAW_FORMAT:
+        blocks.reread(number)
+        return
+    named = block.source is not None and block.first_row is not None
+    message_id = block_id(block.source or "", block.first_row or 0) if named else block.message_id or f"dead:{number}"
+    headers = {FORMAT_HEADER: block.format or "unknown", DEAD_HEADER: str(number)}
+    with topic.producer() as producer:
+        producer.publish(message_id, payload, rows=block.rows, headers=headers, timeout=timeout)
+
+
+@dead.command()
+@options(c.DATABASE_URL)
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Every dead block.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def drop(as_json: bool, numbers: Sequence[int], every: bool, yes: bool, **values: Any) -> None:
+    """Forget dead blocks and their payload for good; their readings stay counted as dead."""
+    blocks = _dead_blocks(values)
+    chosen = _chosen(blocks, numbers, every)
+    if chosen and not yes:
+        click.confirm(f"Drop {len(chosen)} dead blocks? Their readings are lost for good", abort=True)
+    for number in chosen:
+        if not blocks.drop(number):
+            _found(blocks, number)
+    _done(chosen, "dropped", as_json)
+
+
+def _chosen(blocks: DeadBlocks, numbers: Sequence[int], every: bool) -> list[int]:
+    if bool(numbers) == every:
+        raise click.UsageError("name dead blocks by number, or all of them by --all")
+    return [block.id for block in blocks.all()] if every else list(numbers)
+
+
+def _done(numbers: Sequence[int], what: str, as_json: bool) -> None:
+    if as_json:
+        click.echo(orjson.dumps({what: list(numbers)}).decode())
+    else:
+        click.echo(f"{what} {len(numbers)} dead block{'' if len(numbers) == 1 else 's'}")

@@ -1,0 +1,179 @@
+"""`telemetry stream`, `collect` and `serve`: one process of one role each."""
+
+import logging
+from typing import Any
+
+import click
+
+from telemetry import config as c
+from telemetry.broker import Producer, Topic
+from telemetry.cli import output
+from telemetry.cli.options import COLLECTOR, HEALTH, LOGS, QUEUE, STREAMER, Values, json_option, need, options
+from telemetry.cli.wiring import (
+    CollectorHooks,
+    StreamerHooks,
+    health_server,
+    process_name,
+    session_of,
+    start_logs,
+    topic_of,
+    wait_for_database,
+    wait_for_queue,
+)
+from telemetry.collector.collector import Collector
+from telemetry.collector.sink import DeadBlockSink
+from telemetry.collector.worker import OUTAGES, Worker
+from telemetry.config import ConfigError
+from telemetry.runtime.clock import SystemClock
+from telemetry.runtime.health import Health
+from telemetry.runtime.logs import log_event
+from telemetry.runtime.metrics import CollectorMetrics, StreamerMetrics
+from telemetry.runtime.stop import Stop, stop_on_signals
+from telemetry.store.accounts import Accounts
+from telemetry.store.deadblocks import DeadBlocks
+from telemetry.store.ledger import Ledger
+from telemetry.store.session import Session
+from telemetry.store.writer import Writer
+from telemetry.streamer.naming import stream_id
+from telemetry.streamer.pace import Pace
+from telemetry.streamer.publishing import Publishing
+from telemetry.streamer.sources.csvfile import CsvSource
+from telemetry.streamer.streamer import Streamer
+
+log = logging.getLogger(__name__)
+
+LOOP_RATE = 5_000.0
+"""Rows per second of a streamer that loops, when no rate is given."""
+
+
+def source_of(values: Values) -> CsvSource:
+    """The source that the options name, not opened yet."""
+    if not values["once"] and values["time"] == "source":
+        raise ConfigError("--loop --time source would store the same times at every pass; use --once or --time now")
+    return CsvSource(path=need(values, c.CSV), times=values["time"] == "source")
+
+
+def stream_of(values: Values, source: CsvSource) -> str:
+    """The stream's id; the source is open."""
+    return stream_id(values["stream"] or "csv", source.digest, once=values["once"], times=source.times)
+
+
+@click.command()
+@options(c.DATABASE_URL, *QUEUE, *STREAMER, *HEALTH, *LOGS)
+@json_option
+def stream(as_json: bool, **values: Any) -> int:
+    """Read a CSV export and publish its readings; any number of streamers share a file without a setting."""
+    start_logs(values)
+    stop, health, metrics = Stop(), Health(expects=("database", "queue")), StreamerMetrics()
+    stop_on_signals(stop)
+    topic = topic_of(values, "streamer", StreamerHooks(metrics))
+    source = source_of(values)
+    with session_of(values, "streamer") as session, health_server(values, health, metrics):
+        _open(source, health)
+        name = stream_of(values, source)
+        log_event(log, logging.INFO, "opened the source", stream=name, readings=source.length)
+        if not (wait_for_database(session, health, stop) and wait_for_queue(topic, health, stop)):
+            return 1 if values["once"] else 0
+        with topic.producer() as producer:
+            done = _streamer(values, source, name, session, producer, health, metrics, stop).run()
+        log_event(log, logging.INFO, "stopped streaming", stream=name, why=stop.reason or "all is settled")
+        if not values["once"]:
+            return 0
+        account = next(iter(Accounts(session=session).of(name)), None)
+        output.account(account, as_json=as_json)
+        return 0 if done and account is not None and account.complete and account.reconciles else 1
+
+
+def _open(source: CsvSource, health: Health) -> None:
+    """Hash and index the file, alive all the while."""
+    with output.file_progress(source.path) as advance:
+
+        def progress(done: int, total: int) -> None:
+            health.turned()
+            advance(done, total)
+
+        source.open(progress)
+
+
+def _streamer(
+    values: Values,
+    source: CsvSource,
+    name: str,
+    session: Session,
+    producer: Producer,
+    health: Health,
+    metrics: StreamerMetrics,
+    stop: Stop,
+) -> Streamer:
+    clock = SystemClock()
+    rate = values["rate"] if values["rate"] is not None else (0.0 if values["once"] else LOOP_RATE)
+    length = source.length if values["once"] else None
+    ledger = Ledger(session=session, source=name, length=length, stamped=not source.times)
+    publishing = Publishing(
+        source=source,
+        ledger=ledger,
+        dead=DeadBlocks(session=session),
+        producer=producer,
+        max_bytes=values["max_bytes"],
+        metrics=metrics,
+        health=health,
+        stop=stop,
+    )
+    return Streamer(
+        ledger=ledger,
+        publishing=publishing,
+        pace=Pace(rate=rate, block_rows=values["block_rows"], clock=clock),
+        per_record=source.per_record,
+        health=health,
+        stop=stop,
+        clock=clock,
+    )
+
+
+@click.command()
+@options(c.DATABASE_URL, *QUEUE, *COLLECTOR, *HEALTH, *LOGS)
+def collect(**values: Any) -> int:
+    """Take blocks from the queue and store them, each once; scale by processes or --workers."""
+    start_logs(values)
+    stop, health, metrics = Stop(), Health(expects=("database", "queue")), CollectorMetrics()
+    stop_on_signals(stop)
+    topic = topic_of(values, "collector", CollectorHooks(metrics))
+    sessions = [session_of(values, "collector") for _ in range(values["workers"])]
+    with health_server(values, health, metrics):
+        tier = wait_for_database(sessions[0], health, stop)
+        if tier is None or not wait_for_queue(topic, health, stop):
+            return 0
+        log_event(log, logging.INFO, "collecting", tier=tier.value, workers=len(sessions), queue=topic.keys.stream)
+        workers = [
+            _worker(values, topic, session, number, health, metrics, stop) for number, session in enumerate(sessions)
+        ]
+        sound = Collector(workers=workers, health=health, stop=stop).run()
+    for session in sessions:
+        session.close()
+    log_event(log, logging.INFO, "stopped collecting", why=stop.reason)
+    return 0 if sound else 1
+
+
+def _worker(
+    values: Values,
+    topic: Topic,
+    session: Session,
+    number: int,
+    health: Health,
+    metrics: CollectorMetrics,
+    stop: Stop,
+) -> Worker:
+    return Worker(
+        consumer=topic.consumer(
+            name=f"{process_name()}-{number}",
+            dead_letters=DeadBlockSink(dead=DeadBlocks(session=session)),
+            outages=OUTAGES,
+        ),
+        writer=Writer(session=session, lease=values["lease"]),
+        max_bytes=values["max_bytes"],
+        max_messages=values["batch_messages"],
+        linger=values["linger"],
+        metrics=metrics,
+        health=health,
+        stop=stop,
+    )

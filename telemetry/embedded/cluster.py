@@ -44,6 +44,7 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %q%u@%d %a ",
 }
+_SHARED_MEMORY_BYTES = 256 * 1024 * 1024
 _TIMESCALE = {"shared_preload_libraries": "timescaledb", "timescaledb.telemetry_level": "off"}
 
 # The owner migrates: it may grant the two others, and is a member of both.
@@ -84,7 +85,7 @@ def initialise(
 def arguments(data: Path, host: str, port: int, timescaledb: bool, more: Mapping[str, str]) -> list[str]:
     """Give the server's arguments. Settings go here, not to a file: root writes nothing among the data."""
     place = {"listen_addresses": host, "port": str(port)}
-    settings = {**_SETTINGS, **(_TIMESCALE if timescaledb else {}), **more, **place}
+    settings = {**_SETTINGS, **_shared_memory(), **(_TIMESCALE if timescaledb else {}), **more, **place}
     return ["-D", str(data), *(word for k, v in settings.items() for word in ("-c", f"{k}={v}"))]
 
 
@@ -141,6 +142,16 @@ def _locale(major: int) -> Sequence[str]:
     # The built-in provider sorts alike on every machine; older versions have only the C library's.
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     return ["--locale=C", *(builtin if major >= 17 else [])]
+
+
+def _shared_memory() -> dict[str, str]:
+    """Parallel queries share memory by /dev/shm, of which a container has 64 MB by default."""
+    try:
+        found = os.statvfs("/dev/shm")  # noqa: S108  asked for its size
+    except OSError:
+        return {"dynamic_shared_memory_type": "mmap"}
+    enough = found.f_frsize * found.f_blocks >= _SHARED_MEMORY_BYTES
+    return {} if enough else {"dynamic_shared_memory_type": "mmap"}
 
 
 def _check_major(install: PgInstall, data: Path) -> None:

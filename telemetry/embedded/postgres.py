@@ -15,7 +15,7 @@ from urllib.parse import quote
 from telemetry.embedded import cluster
 from telemetry.embedded.account import Account
 from telemetry.embedded.children import Child, wait_until_ready
-from telemetry.embedded.errors import StartFailed
+from telemetry.embedded.errors import DataUnusable, StartFailed
 from telemetry.embedded.logfiles import LogFile
 from telemetry.embedded.pginstall import PgInstall
 from telemetry.embedded.place import ELSEWHERE, data_folder, runnable
@@ -143,6 +143,9 @@ class EmbeddedPostgres:
         try:
             make_folder(self.folder / "passwords")
             self._serve()
+        except OSError as error:
+            self.stop()
+            raise StartFailed(f"cannot start PostgreSQL in {self.folder}: {error}; another --state?") from error
         except BaseException:
             self.stop()
             raise
@@ -165,6 +168,7 @@ class EmbeddedPostgres:
         data, account = data_folder(self.folder, self._elsewhere)
         run_dir = runnable(self.install.bin_dir, account, self._elsewhere)
         self._end_survivors(data)
+        self._check_timescaledb(data)
         sync = self._settings.get("fsync") != "off"
         first = self.password(cluster.SUPERUSER)
         cluster.initialise(self.install, run_dir, data, account, first, sync, LogFile(self.folder / "initdb.log"))
@@ -178,6 +182,17 @@ class EmbeddedPostgres:
         for pid in (survivor(self.folder / "pid"), cluster.server_on(data)):
             if pid:
                 end(pid, _LEFT_BEHIND)
+
+    def _check_timescaledb(self, data: Path) -> None:
+        """Remember that data were opened with TimescaleDB: without its library they cannot be read."""
+        opened_with = self.folder / "timescaledb"
+        if self.has_timescaledb:
+            write_private(opened_with, f"{self.install.bin_dir}\n")
+        elif opened_with.exists() and data.exists():
+            raise DataUnusable(
+                f"{data} was written with TimescaleDB, and {self.install.bin_dir} has none: use another --state, "
+                f"or TELEMETRY_EMBEDDED_PG_BIN={opened_with.read_text().strip()}"
+            )
 
     def _launch(self, run_dir: Path, data: Path, account: Account | None) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -208,6 +223,7 @@ class EmbeddedPostgres:
             child.stop(_ENDING)
             raise _TryAgain from error
         write_private(self.folder / "port", str(self.port))
+        self._wanted_port = self.port  # others were told it: a restart takes this one or none
 
     def _write_pgpass(self) -> None:
         who = (*self.roles, cluster.SUPERUSER)

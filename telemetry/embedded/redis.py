@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from telemetry.embedded.account import Account, can_run
 from telemetry.embedded.children import Child, wait_until_ready
-from telemetry.embedded.errors import BinaryMissing
+from telemetry.embedded.errors import BinaryMissing, StartFailed
 from telemetry.embedded.logfiles import LogFile
 from telemetry.embedded.place import data_folder, make_for
 from telemetry.embedded.state import (
@@ -120,6 +121,13 @@ class EmbeddedRedis:
         """Give the URL of database 0, with the password only when asked."""
         return f"redis://{f':{self.password}@' if password else ''}{self.host}:{self.port}/0"
 
+    def cli_command(self) -> str | None:
+        """Give a command to paste into a shell of the same user, if there is a client on PATH."""
+        if self.cli is None:
+            return None
+        secret_word = f'REDISCLI_AUTH="$(cat {shlex.quote(str(self.password_file))})"'
+        return f"{secret_word} {shlex.quote(str(self.cli))} -h {self.host} -p {self.port}"
+
     def start(self) -> None:
         """Start, and return when it answers. Raises EmbeddedError."""
         make_folder(self.folder)
@@ -129,6 +137,9 @@ class EmbeddedRedis:
             if left:
                 end(left, _LEFT_BEHIND)
             self._serve()
+        except OSError as error:
+            self.stop()
+            raise StartFailed(f"cannot start the queue server in {self.folder}: {error}; another --state?") from error
         except BaseException:
             self.stop()
             raise
@@ -168,6 +179,7 @@ class EmbeddedRedis:
             remember(self.folder / "pid", child.pid)
         wait_until_ready(child, self.kind, self._answers, _READY_SECONDS)
         write_private(self.folder / "port", str(self.port))
+        self._wanted_port = self.port  # others were told it: a restart takes this one or none
 
     def _config(self, data: Path) -> str:
         return _CONFIG.format(

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 
 from telemetry.embedded import BinaryMissing, DataUnusable, EmbeddedError, EmbeddedPostgres, StateLocked
-from tests.fixtures.process import Processes, eventually
-from tests.fixtures.servers_postgres import open_folder, pg_bin_dir
+from tests.fixtures.process import Processes, eventually, is_gone
+from tests.fixtures.servers_postgres import PostgresServer, open_folder, pg_bin_dir
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up its rights to run PostgreSQL")
 
@@ -61,13 +61,6 @@ def connect(postgres: EmbeddedPostgres, role: str | None = None) -> psycopg.Conn
 def ask(postgres: EmbeddedPostgres, query: str, role: str | None = None) -> list[tuple[object, ...]]:
     with connect(postgres, role) as connection:
         return connection.execute(query).fetchall()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def holder(processes: Processes, state: Path) -> int:
@@ -201,6 +194,16 @@ def test_a_postmaster_pid_of_another_program_does_not_stop_the_start(state: Path
         assert ask(postgres, "SELECT 1") == [(1,)]
 
 
+def test_a_restart_of_the_same_server_takes_its_own_port_or_none(state: Path) -> None:
+    postgres = embedded(state)
+    with postgres:
+        port = postgres.port
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(EmbeddedError, match=f"port {port} "):
+        postgres.start()
+    with postgres:
+        assert postgres.port == port
+
+
 def test_a_port_that_was_taken_meanwhile_is_replaced(state: Path) -> None:
     with embedded(state) as postgres:
         port = postgres.port
@@ -294,8 +297,29 @@ def test_root_in_a_closed_folder_keeps_data_and_binaries_where_the_server_reache
 
 
 @pytest.mark.timescale
+def test_data_with_timescaledb_are_refused_by_a_server_without_it(state: Path) -> None:
+    with embedded(state) as postgres:
+        with_it = postgres.install.bin_dir
+    try:
+        without = EmbeddedPostgres(state)
+        assert not without.has_timescaledb
+    except BinaryMissing as error:
+        pytest.skip(str(error))
+    with pytest.raises(DataUnusable, match=rf"has none: .*TELEMETRY_EMBEDDED_PG_BIN={with_it}"):
+        without.start()
+
+
+@pytest.mark.timescale
 def test_timescaledb_is_preloaded_and_the_owner_may_create_it(state: Path) -> None:
     with embedded(state) as postgres, connect(postgres) as owner:
         assert postgres.has_timescaledb
         owner.execute("CREATE EXTENSION timescaledb")
         assert ask(postgres, "SHOW timescaledb.telemetry_level") == [("off",)]
+
+
+def test_the_servers_of_the_tests_have_the_three_roles(postgres_server: PostgresServer) -> None:
+    for role in (postgres_server.owner, postgres_server.writer, postgres_server.reader):
+        with psycopg.connect(postgres_server.url(role, "postgres")) as connection:
+            assert connection.info.user == role
+    with psycopg.connect(postgres_server.admin()) as connection:
+        assert connection.info.parameter_status("is_superuser") == "on"

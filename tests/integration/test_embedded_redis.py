@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ import pytest
 import redis
 
 from telemetry.embedded import BinaryMissing, EmbeddedError, EmbeddedRedis, StartFailed, StateLocked
-from tests.fixtures.process import Processes, eventually
+from tests.fixtures.process import Processes, eventually, is_gone
 from tests.fixtures.servers_postgres import open_folder
 
 HOLDER = """
@@ -64,13 +65,6 @@ def connect(server: EmbeddedRedis) -> redis.Redis:
     return redis.Redis.from_url(server.url(password=True), decode_responses=True)
 
 
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
 def test_it_is_a_durable_queue_that_never_evicts(server: EmbeddedRedis) -> None:
     with connect(server) as client:
         wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
@@ -96,6 +90,15 @@ def test_it_wants_the_password_which_no_argument_list_and_no_log_shows(server: E
     assert not [text for text in seen if secret in text]
     private = [server.password_file, server.folder / "redis.conf"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+
+
+def test_the_command_of_the_banner_works_as_it_is_pasted(server: EmbeddedRedis) -> None:
+    command = server.cli_command()
+    if command is None:
+        pytest.skip("no redis-cli and no valkey-cli on PATH")
+    path = {"PATH": os.environ["PATH"]}
+    ran = subprocess.run(f"{command} PING", shell=True, capture_output=True, text=True, env=path, check=False)
+    assert (ran.stdout, ran.stderr) == ("PONG\n", "")
 
 
 def test_data_password_and_port_outlive_a_restart(server: EmbeddedRedis) -> None:

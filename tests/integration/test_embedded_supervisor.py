@@ -15,7 +15,7 @@ from telemetry.embedded import ChildGaveUp, ChildSpec, EmbeddedError, EmbeddedRe
 from telemetry.embedded.errors import BinaryMissing, StateLocked
 from telemetry.embedded.logfiles import LogFile
 from telemetry.runtime import Backoff, Stop
-from tests.fixtures.process import Processes, clean_env, eventually
+from tests.fixtures.process import Processes, clean_env, eventually, is_gone
 from tests.fixtures.servers_postgres import open_folder
 
 # says when it is up, and on SIGTERM appends its name to a file
@@ -82,13 +82,6 @@ def kinds(supervisor: Supervisor, name: str) -> list[str]:
 
 def is_up(supervisor: Supervisor, name: str) -> None:
     eventually(lambda: supervisor.output(name), f"{name} is up")
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
 
 
 def test_a_killed_child_is_started_again(supervisor: Supervisor, tmp_path: Path) -> None:

@@ -95,7 +95,8 @@ class Consumer:
             try:
                 yield batch
             except GeneratorExit:
-                batch.release()
+                if not self._closed:
+                    batch.release()
                 raise
             self._check_settled(batch)
         self._drain()

@@ -1,0 +1,88 @@
+"""What looking at a queue shows: the same as the server's own commands, and looking changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from telemetry.broker import Topic
+from tests.fixtures.broker import Loop, MakeTopic
+from tests.fixtures.servers_redis import Server
+
+
+def publish(topic: Topic, *ids: str) -> None:
+    with topic.producer() as producer:
+        for id in ids:
+            producer.publish(id, b"x" * 10, rows=5, timeout=0)
+
+
+def test_a_topic_that_does_not_exist_is_empty(topic: Topic) -> None:
+    stats = topic.stats()
+    assert (stats.capacity, stats.depth, stats.waiting, stats.in_flight, stats.oldest_age) == (20, 0, 0, 0, None)
+    assert stats.consumers == ()
+    assert topic.peek() == []
+
+
+def test_stats_are_what_the_server_says(topic: Topic, server: Server) -> None:
+    publish(topic, "a", "b", "c", "d", "e")
+    with topic.consumer() as consumer, closing(server.client()) as client:
+        Loop(consumer, max_messages=2).next()
+        stats = topic.stats()
+        assert stats.depth == client.xlen(topic.keys.stream) == 5
+        assert stats.in_flight == client.xpending(topic.keys.stream, "collectors")["pending"] == 2
+        assert stats.waiting == 3
+        assert (stats.depth_rows, stats.waiting_rows, stats.in_flight_rows) == (25, 15, 10)
+        assert [(one.name, one.pending) for one in stats.consumers] == [(consumer.name, 2)]
+        assert stats.oldest_age is not None
+        assert stats.oldest_age >= 0
+        assert (stats.memory_bytes is None) != server.real
+        assert stats.capacity == 20
+
+
+def test_entries_put_in_by_hand_are_counted_too(topic: Topic, server: Server) -> None:
+    publish(topic, "a")
+    with closing(server.client()) as client:
+        client.xadd(topic.keys.stream, {"rows": "7"})
+        client.xadd(topic.keys.stream, {"rows": "seven"})
+        assert topic.stats().depth_rows == 12
+        leases = topic.leases("someone")
+        leases.take(2)
+        stats = topic.stats()
+        assert (stats.in_flight_rows, stats.waiting_rows) == (12, 0)
+
+
+def test_rates_come_from_two_looks(topic: Topic) -> None:
+    before = topic.stats()
+    publish(topic, "a", "b")
+    with topic.consumer() as consumer:
+        Loop(consumer, max_messages=1).ids()
+    after = topic.stats()
+    rows_in, rows_out = after.rates(before)
+    assert rows_in == 2 * rows_out > 0
+    assert before.rates(after) == (0.0, 0.0)
+
+
+def test_peeking_shows_who_has_what_and_changes_nothing(topic: Topic, server: Server) -> None:
+    publish(topic, "a", "b", "c")
+    with topic.consumer() as consumer, closing(server.client()) as client:
+        Loop(consumer, max_messages=1).next()
+        before = client.xpending_range(topic.keys.stream, "collectors", "-", "+", 10)
+        first, *rest = topic.peek()
+        assert (first.id, first.owner, first.attempts, first.rows) == ("a", consumer.name, 1, 5)
+        assert [(one.id, one.owner, one.attempts) for one in rest] == [("b", "", 0), ("c", "", 0)]
+        assert [one.id for one in topic.peek(count=1, start=f"({first.entry}")] == ["b"]
+        after = client.xpending_range(topic.keys.stream, "collectors", "-", "+", 10)
+        assert [one["times_delivered"] for one in after] == [one["times_delivered"] for one in before] == [1]
+        assert topic.stats().waiting == 2
+
+
+def test_settings_that_would_lose_the_queue_are_named_with_a_remedy(make_topic: MakeTopic, server: Server) -> None:
+    topic = make_topic(capacity=10, max_bytes=1 << 20)
+    assert topic.check_memory() == []
+
+
+def test_memory_that_cannot_hold_a_full_queue_is_named(make_topic: MakeTopic, private_server: object) -> None:
+    server = private_server("--maxmemory", "4mb", "--maxmemory-policy", "allkeys-lru")  # type: ignore[operator]  # a factory
+    topic = make_topic(on=server, capacity=10, max_bytes=1 << 20)
+    policy, size = topic.check_memory()
+    assert "noeviction" in policy
+    assert "lower the capacity to 3" in size

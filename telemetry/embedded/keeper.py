@@ -77,6 +77,11 @@ class Server(Protocol):
         ...
 
     @property
+    def returncode(self) -> int | None:
+        """How its process ended."""
+        ...
+
+    @property
     def log(self) -> LogFile:
         """Its last words."""
         ...
@@ -189,8 +194,7 @@ class ProcessKeeper(Keeper):
                 self._child.send(signal.SIGTERM)
 
     def _judge(self, code: int, child: Child) -> bool:
-        detail = ": ".join([how_it_ended(code), *([" | ".join(said)] if (said := child.log.tail()) else [])])
-        detail = mask_secrets(detail)
+        detail = _last_words(code, child.log)
         if self._ending.is_set():
             self._tell(Event(self.name, "stopped", how_it_ended(code), child.pid))
             return False
@@ -234,7 +238,7 @@ class ServerKeeper(Keeper):
         while self._server.alive:
             if self._ending.wait(_WATCH_SECONDS):
                 return False
-        self._tell(Event(self.name, "exited", " | ".join(self._server.log.tail())))
+        self._tell(Event(self.name, "exited", _last_words(self._server.returncode or 0, self._server.log)))
         try:
             self._server.stop()
             self._server.start()
@@ -243,3 +247,8 @@ class ServerKeeper(Keeper):
         else:
             self._tell(Event(self.name, "started", pid=self._server.pid))
         return True
+
+
+def _last_words(code: int, log: LogFile) -> str:
+    said = " | ".join(log.tail(3))
+    return mask_secrets(f"{how_it_ended(code)}: {said}" if said else how_it_ended(code))

@@ -113,6 +113,11 @@ class EmbeddedRedis:
         return self._child.pid if self._child else None
 
     @property
+    def returncode(self) -> int | None:
+        """How the server process ended, negative for a signal; None while it runs."""
+        return self._child.returncode if self._child else None
+
+    @property
     def alive(self) -> bool:
         """True while the server process runs."""
         return self._child is not None and self._child.alive

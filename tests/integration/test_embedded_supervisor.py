@@ -197,6 +197,7 @@ def test_a_server_that_dies_is_started_again_on_its_port_and_stopped_last(
     os.kill(first, signal.SIGKILL)
     eventually(lambda: supervisor.pids().get("redis", first) != first, "the second start")
     eventually(lambda: kinds(supervisor, "redis").count("started") == 2)
+    assert supervisor.events[1].detail.startswith("signal SIGKILL: ")
     assert redis.port == port
     supervisor.start(child("api", POLITE, "api", str(tmp_path / "ends")))
     is_up(supervisor, "api")

@@ -61,7 +61,7 @@ class Stop:
 
 
 def stop_on_signals(stop: Stop) -> None:
-    """Set `stop` on SIGTERM or SIGINT; a second signal ends the process at once with 128 + n.
+    """Set `stop` on SIGTERM, SIGINT or SIGHUP (a closed terminal); a second signal ends the process with 128 + n.
 
     Call it from the main thread, once, before the work begins.
     """
@@ -71,5 +71,5 @@ def stop_on_signals(stop: Stop) -> None:
             os._exit(128 + number)
         stop.set(f"received {signal.Signals(number).name}")
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)

@@ -103,7 +103,7 @@ def test_a_stale_owner_can_neither_release_nor_count_nor_renew(topic: Topic) -> 
     publish(topic, "a")
     stale, owner = topic.leases("stale", lease=0.01), topic.leases("owner", lease=0.01)
     (message,) = stale.take(1)
-    (claimed,), _ = until(lambda: (found := owner.reap(10))[0] and found, "the lease lapses")
+    (claimed,) = until(lambda: owner.reap(10)[0], "the lease lapses")
     assert owner.attempt(claimed) is not None
     assert stale.keep([message.entry]) == [message.entry]
     assert stale.release([message]) == 0
@@ -119,7 +119,7 @@ def test_a_count_whose_reply_was_lost_is_not_repeated(topic: Topic) -> None:
     publish(topic, "a")
     one = topic.leases("one", lease=0.01)
     one.take(1)
-    (claimed,), _ = until(lambda: (found := one.reap(10))[0] and found)
+    (claimed,) = until(lambda: one.reap(10)[0], "the lease lapses")
     first, second = one.attempt(claimed), one.attempt(claimed)
     assert first is not None
     assert second is not None

@@ -72,4 +72,5 @@ def stop_on_signals(stop: Stop) -> None:
         stop.set(f"received {signal.Signals(number).name}")
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, on_signal)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP on purpose
+            signal.signal(number, on_signal)

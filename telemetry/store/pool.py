@@ -1,0 +1,87 @@
+"""Connections for many short questions at once: the API's.
+
+What lives here: how many, for how long, and what to say when none is to be had. Nothing connects before the first
+question, so that a process may be forked after it was built and may start while the database is away. What does
+not: the questions (`reader`), the one connection of a streamer or collector (`session`).
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from telemetry.store.errors import StoreBusy, translate
+from telemetry.store.session import Connection, parameters
+
+GIVE_UP = 5.0
+"""Seconds after which the pool stops trying to connect by itself; the next question makes it try again at once.
+Left alone it would back off for minutes, and not see for minutes that the database is back."""
+
+
+class Pool:
+    """Up to `size` connections in autocommit, read only; seconds everywhere.
+
+    `wait` is how long a question waits for a connection: a restart of the database shorter than that is not
+    noticed. `statement_timeout` ends a question that takes longer.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        name: str = "telemetry-api",
+        size: int = 8,
+        wait: float = 3.0,
+        statement_timeout: float = 10.0,
+        connect_timeout: float = 3.0,
+    ) -> None:
+        self.url, self.size, self.wait = url, size, wait
+        self._parameters = parameters(
+            name, connect_timeout=connect_timeout, lock_timeout=statement_timeout, statement_timeout=statement_timeout
+        )
+        self._parameters["options"] += " -c default_transaction_read_only=on"
+        self._lock = threading.Lock()
+        self._pool: ConnectionPool[Connection] | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """A connection that works. Errors come out as StoreError; StoreBusy: all are in use, or a time-out."""
+        try:
+            with self._open().connection(timeout=self.wait) as connection:
+                yield connection
+        except PoolTimeout:
+            self._explain()
+            raise StoreBusy(f"all {self.size} connections have been in use for {self.wait:g} s") from None
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    def _open(self) -> ConnectionPool[Connection]:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ConnectionPool(
+                    self.url,
+                    # A question's best plan depends on its values: never prepare, never plan in general.
+                    kwargs={"autocommit": True, "prepare_threshold": None, **self._parameters},
+                    min_size=0,
+                    max_size=self.size,
+                    reconnect_timeout=GIVE_UP,
+                    check=ConnectionPool.check_connection,
+                    open=True,
+                )
+            return self._pool
+
+    def _explain(self) -> None:
+        """Raise the reason why no connection can be made; the pool itself only knows that it waited."""
+        try:
+            psycopg.connect(self.url, **self._parameters).close()
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    def close(self) -> None:
+        """Close the connections; harmless when there are none. The next question opens new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()

@@ -1,0 +1,171 @@
+"""The API's questions and their answers; the SQL is sql/reader.sql.
+
+What lives here: which GPUs there are, what an id means, and which readings belong to a question. What does not: how a
+page is unpacked (`pages`), how answers are written down (`webapi`), how connections are made (`pool`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, LiteralString
+
+from telemetry.block import MIN_TIME
+from telemetry.catalog import lookup
+from telemetry.store.pages import Position, Readings, Series, unpack
+from telemetry.store.pool import Pool
+from telemetry.store.queries import sql_folder
+from telemetry.store.schema import check_migrated
+from telemetry.store.tiers import Tier
+
+ENOUGH = 10_000
+"""Readings in which the metrics of a GPU are looked for: beyond them nothing older is read."""
+
+WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
+"""How far back they are looked for, in turn, until there are enough; None: to the first one."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_KEY = ("after_gpu", "after_metric", "after_workload", "after_block", "skip")
+
+
+class UnknownGpu(LookupError):
+    """Raised when no GPU answers to an id. `count` GPUs have telemetry, `example` is the id of one."""
+
+    def __init__(self, count: int, example: str | None) -> None:
+        super().__init__(f"none of {count} GPUs")
+        self.count, self.example = count, example
+
+
+class AmbiguousGpu(LookupError):
+    """Raised when a number alone names GPUs of several hosts. `examples` are ids that would be exact."""
+
+    def __init__(self, hosts: int, examples: Sequence[str]) -> None:
+        super().__init__(f"on {hosts} hosts")
+        self.hosts, self.examples = hosts, examples
+
+
+@dataclass(frozen=True, slots=True)
+class GpuRow:
+    """One identity and place of a GPU or MIG instance; `number` stands for it in samples."""
+
+    number: int
+    id: str
+    uuid: str
+    gpu_id: str
+    device: str
+    model_name: str
+    hostname: str
+    labels: Mapping[str, str]
+    first_seen: datetime | None
+    last_seen: datetime | None
+
+
+class Reader:
+    """Asks; safe from any number of threads. Every call may raise StoreError."""
+
+    def __init__(self, *, pool: Pool) -> None:
+        self.pool = pool
+
+    def check(self) -> Tier:
+        """The tier that answers. NotMigrated when the schema is missing or older than this version."""
+        with self.pool.use() as connection:
+            return check_migrated(connection)
+
+    def gpu_ids(
+        self, *, host: str | None = None, model: str | None = None, after: str | None = None, limit: int | None = None
+    ) -> list[str]:
+        """Ids of GPUs that have telemetry, in byte order, beyond `after`; `host` and `model` are globs (* and ?)."""
+        values = {"host": _like(host), "model": _like(model), "after": after, "limit": limit}
+        return [gpu for (gpu,) in self._all("gpu_ids", values)]
+
+    def gpus_called(self, text: str) -> list[GpuRow]:
+        """The rows of what a person calls a GPU: uuid, hostname:gpu_id, or a gpu_id that only one host has.
+
+        The latest first. Raises UnknownGpu or AmbiguousGpu.
+        """
+        host, colon, index = text.rpartition(":")
+        found = self._all("gpus_called", {"id": text, "host": host if colon else None, "index": index})
+        hosts = [] if found else self._all("hosts_of_index", {"index": text})
+        if len(hosts) > 1:
+            raise AmbiguousGpu(hosts[0][1], [f"{name}:{text}" for name, _ in hosts])
+        if hosts:
+            found = self._all("gpus_called", {"id": None, "host": hosts[0][0], "index": text})
+        if not found:
+            raise UnknownGpu(*self._all("gpu_count", {})[0])
+        return [GpuRow(*row) for row in found]
+
+    def metrics_of(self, gpus: Sequence[GpuRow]) -> list[str]:
+        """Names of the metrics in at least the newest 10,000 readings of these rows: of all, where there are less.
+
+        Samples are not indexed by metric, so "ever" would read all of a GPU's past. Here what is read grows with
+        ENOUGH and not with the age of the table.
+        """
+        seen = [(gpu.number, gpu.last_seen) for gpu in gpus if gpu.last_seen]
+        found: list[tuple[Any, ...]] = []
+        for window in WINDOWS if seen else ():
+            since = [max(last - window, _moment(MIN_TIME)) if window else _moment(MIN_TIME) for _, last in seen]
+            found = self._all("recent_metrics", {"gpus": [number for number, _ in seen], "since": since})
+            if sum(readings for _, readings in found) >= ENOUGH:
+                break
+        return sorted(name for name, _ in found)
+
+    def readings(
+        self,
+        gpus: Sequence[int],
+        *,
+        start: int,
+        end: int,
+        metrics: Sequence[str] | None = None,
+        after: Position | None = None,
+        limit: int,
+    ) -> Readings:
+        """At most `limit` readings of GPUs (by number) from `start` to `end`, both inclusive, µs since 1970.
+
+        `metrics` are names of either generation, whole or short; None: all.
+        """
+        numbers = None if metrics is None else self._metric_numbers(metrics)
+        values: dict[str, Any] = {
+            "gpus": list(gpus),
+            "start": _moment(max(start, after.time) if after else start),
+            "end": _moment(end),
+            "metrics": numbers,
+            "limit": limit + 1,
+            **dict(zip(_KEY, after[1:] if after else (None, None, None, None, 0), strict=True)),
+        }
+        # Planning excludes nothing by an empty list or an empty range: without readings to be had, do not ask.
+        nothing = numbers == [] or values["start"] > values["end"]
+        page = unpack([None] * 6 if nothing else self._all("readings", values)[0], limit)
+        triples, code = page.triples()
+        return Readings(page.time, code, page.value, self._series(triples.T.tolist()), page.end(after))
+
+    def _series(self, triples: Sequence[list[int]]) -> list[Series]:
+        values = dict(zip(("gpus", "metrics", "workloads"), triples, strict=True))
+        return [Series(*row) for row in self._all("series", values)] if triples[0] else []
+
+    def _metric_numbers(self, names: Sequence[str]) -> list[int]:
+        known = [lookup(name) for name in names]
+        canonicals = [*names, *(metric.canonical for metric in known if metric)]
+        return [number for (number,) in self._all("metrics_called", {"names": list(names), "canonicals": canonicals})]
+
+    def _all(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        with self.pool.use() as connection, connection.cursor(binary=True) as cursor:
+            return cursor.execute(_question(name), values).fetchall()
+
+
+def _moment(time: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time)
+
+
+def _like(glob: str | None) -> str | None:
+    """The pattern of LIKE that matches what a glob does: * any text, ? one character, nothing else is special."""
+    if glob is None:
+        return None
+    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%").replace("?", "_")
+
+
+@cache
+def _question(name: str) -> LiteralString:
+    """The text of one statement of reader.sql, which is the project's own."""
+    _, _, rest = (sql_folder() / "reader.sql").read_text(encoding="utf-8").partition(f"-- name: {name}\n")
+    return rest.partition("-- name: ")[0]

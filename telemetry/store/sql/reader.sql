@@ -1,0 +1,69 @@
+-- The API's questions, by name. Parameters are psycopg's. What a person may type is a parameter, never a part of a text.
+
+-- name: gpu_ids
+-- In byte order, so that a page boundary means the same on every server.
+SELECT DISTINCT id COLLATE "C" AS id FROM gpus
+WHERE last_seen IS NOT NULL
+  AND (%(host)s::text IS NULL OR hostname ILIKE %(host)s)
+  AND (%(model)s::text IS NULL OR model_name ILIKE %(model)s)
+  AND (%(after)s::text IS NULL OR id COLLATE "C" > %(after)s)
+ORDER BY id LIMIT %(limit)s;
+
+-- name: gpus_called
+-- All rows of an id, or of what was ever seen at a place; the latest first.
+SELECT gpu, id, uuid, gpu_id, device, model_name, hostname, labels, first_seen, last_seen FROM gpus
+WHERE id = %(id)s OR (hostname = %(host)s AND gpu_id = %(index)s)
+ORDER BY last_seen DESC NULLS LAST, gpu DESC;
+
+-- name: hosts_of_index
+-- The hosts that have a GPU of this number, a few of them, and how many there are.
+SELECT hostname, count(*) OVER () FROM gpus WHERE gpu_id = %(index)s GROUP BY hostname ORDER BY hostname COLLATE "C" LIMIT 3;
+
+-- name: gpu_count
+SELECT count(DISTINCT id), min(id COLLATE "C") FROM gpus WHERE last_seen IS NOT NULL;
+
+-- name: metrics_called
+SELECT metric FROM metrics WHERE name = ANY(%(names)s) OR canonical = ANY(%(canonicals)s);
+
+-- name: recent_metrics
+-- What each GPU reported from its own `since` on, and how many readings that are.
+SELECT m.name, sum(s.readings)::bigint
+FROM unnest(%(gpus)s::int[], %(since)s::timestamptz[]) AS w(gpu, since)
+CROSS JOIN LATERAL (
+    SELECT metric, count(*) AS readings FROM samples WHERE gpu = w.gpu AND time >= w.since GROUP BY metric
+) s
+JOIN metrics m USING (metric)
+GROUP BY m.name;
+
+-- name: readings
+-- One page, as columns: each is the concatenation of its values in PostgreSQL's binary form, so that no row becomes
+-- an object on the way. LATERAL lets every tier walk each GPU in time order and stop at the limit; `gpu = ANY(..)`
+-- would read the whole range first. Exact ties are told apart by value, so that their order is always the same.
+SELECT string_agg(timestamptz_send(time), ''), string_agg(int4send(gpu), ''), string_agg(int2send(metric), ''),
+       string_agg(int4send(workload), ''), string_agg(int8send(block), ''), string_agg(float8send(value), '')
+FROM (
+    SELECT p.* FROM unnest(%(gpus)s::int[]) AS w(gpu)
+    CROSS JOIN LATERAL (
+        SELECT s.time, s.gpu, s.metric, s.workload, s.block, s.value FROM samples s
+        WHERE s.gpu = w.gpu AND s.time >= %(start)s AND s.time <= %(end)s
+          AND (%(metrics)s::smallint[] IS NULL OR s.metric = ANY(%(metrics)s::smallint[]))
+          AND (%(after_gpu)s::int IS NULL OR (s.time, s.gpu, s.metric, s.workload, s.block) >=
+               (%(start)s, %(after_gpu)s::int, %(after_metric)s::smallint, %(after_workload)s::int, %(after_block)s::bigint))
+        ORDER BY s.time, s.gpu, s.metric, s.workload, s.block, s.value
+        LIMIT %(limit)s::bigint + %(skip)s::bigint
+    ) p
+    ORDER BY p.time, p.gpu, p.metric, p.workload, p.block, p.value
+    LIMIT %(limit)s OFFSET %(skip)s
+) page;
+
+-- name: series
+-- What the view telemetry says of readings, but for their time and value: once for each GPU, metric and workload.
+SELECT m.name, g.gpu_id, g.device, g.uuid, g.model_name, g.hostname, k.container, k.pod, k.namespace,
+       labels_raw(k.template, m.name, g.gpu_id, g.device, g.uuid, g.model_name, g.hostname,
+                  k.container, k.pod, k.namespace, g.labels)
+FROM unnest(%(gpus)s::int[], %(metrics)s::smallint[], %(workloads)s::int[]) WITH ORDINALITY
+    AS w(gpu, metric, workload, place)
+LEFT JOIN gpus g USING (gpu)
+LEFT JOIN metrics m USING (metric)
+LEFT JOIN workloads k USING (workload)
+ORDER BY w.place;

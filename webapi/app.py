@@ -1,0 +1,45 @@
+"""The app, put together. A new noun is a file with a `blueprint`, and one name in NOUNS."""
+
+from flask import Flask
+
+from telemetry.store.pool import Pool
+from telemetry.store.reader import Reader
+from telemetry.store.session import check_url
+from webapi import contract, docs, gpus, probes, problems, requests, telemetry
+from webapi.options import ApiOptions
+from webapi.services import Services, services
+
+NOUNS = (gpus.blueprint, telemetry.blueprint, probes.blueprint)
+
+
+def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask:
+    """The WSGI app. Connects to nothing until it is asked, so the database may come later, or come back.
+
+    Raises StoreError when `database_url` is no URL of PostgreSQL.
+    """
+    check_url(database_url)
+    options = options or ApiOptions()
+    app = Flask(__name__, static_folder=None)
+    app.config.update(contract.CONFIG)
+    pool = Pool(
+        url=database_url,
+        size=options.connections,
+        wait=options.connection_wait,
+        statement_timeout=options.statement_timeout,
+        connect_timeout=options.connect_timeout,
+    )
+    Services(reader=Reader(pool=pool), options=options).attach(app)
+    requests.register(app)
+    problems.register(app)
+    probes.measure(app)
+    api = contract.Api(app)
+    for noun in NOUNS:
+        api.register_blueprint(noun)
+    app.register_blueprint(docs.blueprint)
+    return app
+
+
+def close(app: Flask) -> None:
+    """Close the app's connections to the database."""
+    with app.app_context():
+        services().reader.pool.close()

@@ -1,0 +1,135 @@
+"""What makes the generated OpenAPI document say what the API does: problems, parameters, examples.
+
+Every noun is a `Blueprint` of this file. What does not live here: the nouns, the pages that show the document (`docs`).
+"""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, NoReturn
+
+import flask_smorest  # type: ignore[import-untyped]  # the library has no types
+from marshmallow import RAISE, Schema, ValidationError, fields
+from webargs.flaskparser import FlaskParser
+from webargs.multidictproxy import MultiDictProxy
+from werkzeug import Request
+
+from telemetry import __version__
+from webapi.problems import MEDIA_TYPE, invalid, near
+from webapi.schemas import ProblemSchema
+
+VERSION = "v1"
+
+CONFIG: Mapping[str, Any] = {
+    "API_TITLE": "GPU telemetry",
+    "API_VERSION": __version__,
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": "/",
+    "OPENAPI_JSON_PATH": "openapi.json",
+    "API_SPEC_OPTIONS": {
+        "info": {
+            "description": "Telemetry of GPU fleets, as DCGM reports it. Every error is an RFC 9457 problem that says "
+            "what would be right. Lists are paged by the `Link` header; a cursor is bound to its filters.",
+        },
+        "servers": [{"url": "/", "description": "This server"}],
+    },
+}
+
+_REFUSALS: Mapping[int, tuple[str, str, str]] = {
+    404: (
+        "unknown-gpu",
+        "No GPU has this id",
+        "No GPU is called 'GPU-x'; 247 GPUs have telemetry, one is GPU-5fd4f087-.",
+    ),
+    422: (
+        "invalid-parameter",
+        "A parameter is not valid",
+        "limit='x' is not a whole number from 1 to 100000, as in limit=500.",
+    ),
+    503: ("database-away", "The database cannot answer now", "The database cannot be reached now; send it again."),
+}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
+
+PAGE_HEADERS: Mapping[str, Any] = {
+    "Link": {"description": 'The next page (`rel="next"`); absent on the last one.', "schema": {"type": "string"}}
+}
+
+
+class QueryParser(FlaskParser):
+    """Reads query parameters; what is wrong becomes a problem that names each of them."""
+
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": RAISE}  # noqa: RUF012
+
+    def load_querystring(self, req: Request, schema: Schema) -> Any:
+        """The parameters. One that is given twice, and is no list, is ambiguous: refused."""
+        lists = {name for name, field in schema.load_fields.items() if isinstance(field, fields.List)}
+        twice = [
+            name for name, values in req.args.lists() if len(values) > 1 and name in schema.load_fields.keys() - lists
+        ]
+        if twice:
+            raise invalid((name, None, "is given more than once; give it once") for name in twice)
+        return MultiDictProxy(req.args, schema)
+
+    def handle_error(
+        self, error: ValidationError, req: Request, schema: Schema, *, error_status_code: Any, error_headers: Any
+    ) -> NoReturn:
+        """Answer 422 with every parameter that is wrong."""
+        found: list[tuple[str, str | None, str]] = []
+        for name, told in error.messages_dict["query"].items():
+            values = req.args.getlist(name)
+            if name not in schema.load_fields:
+                known = near(name, schema.load_fields)
+                found.append((name, values[0], f"is no parameter here (perhaps {known}?)"))
+            elif isinstance(told, dict):  # a list: what is wrong, by place
+                found += [(name, values[place], texts[0]) for place, texts in told.items()]
+            else:
+                found.append((name, values[0] if values else None, told[0]))
+        raise invalid(found)
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A noun of the API."""
+
+    ARGUMENTS_PARSER = QueryParser()
+
+    def refuses(self, *statuses: int) -> Callable[[Any], Any]:
+        """Document the problems that an operation may answer with, each with an example."""
+
+        def decorate(function: Any) -> Any:
+            for status in sorted(statuses, reverse=True):
+                function = self._refusal(status)(function)
+            return function
+
+        return decorate
+
+    def _refusal(self, status: int) -> Callable[[Any], Any]:
+        slug, title, detail = _REFUSALS[status]
+        example = {
+            "type": f"urn:telemetry:problem:{slug}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "instance": "urn:telemetry:request:7f3a",
+            "request_id": "7f3a",
+        }
+        return self.alt_response(  # type: ignore[no-any-return]  # the library has no types
+            status,
+            schema=ProblemSchema,
+            content_type=MEDIA_TYPE,
+            description=title,
+            example=example,
+            headers=_RETRY_AFTER if status == 503 else None,
+        )
+
+
+class Api(flask_smorest.Api):
+    """The document. Errors are answered by `problems`, so the library's own handler is left out."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+    def _register_error_handlers(self) -> None:
+        return
+
+    def _register_responses(self) -> None:
+        content = {MEDIA_TYPE: {"schema": self.ERROR_SCHEMA}}
+        for status in HTTPStatus:
+            self.spec.components.response(status.name, {"description": status.phrase, "content": content}, lazy=True)

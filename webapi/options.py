@@ -1,0 +1,23 @@
+"""What can be set about the API, with what holds when nobody sets it. Where settings come from is not known here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Check = Callable[[], object]
+"""Raises when a dependency is not fine; the exception's text says why."""
+
+
+@dataclass(frozen=True)
+class ApiOptions:
+    """In seconds. `checks` are dependencies beside the database that readiness asks, by name."""
+
+    statement_timeout: float = 10.0
+    connect_timeout: float = 3.0
+    connection_wait: float = 3.0
+    """How long a request waits for a connection to the database before it is refused."""
+    connections: int = 8
+    """To the database, per process; more requests than that wait."""
+    retry_after: int = 5
+    """What a refused client is told to wait."""
+    access_log: bool = False
+    checks: Mapping[str, Check] = field(default_factory=dict)

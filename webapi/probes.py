@@ -1,0 +1,99 @@
+"""/livez, /readyz, /healthz and /metrics: what Kubernetes and Prometheus ask.
+
+Ready: the database is reached and migrated, and so is whatever else the options name. Live: a thread answers.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from flask import Flask, Response, current_app, request
+from prometheus_flask_exporter import PrometheusMetrics
+from werkzeug import Request
+
+from telemetry import __version__
+from telemetry.runtime import Report, mask_secrets, new_registry
+from webapi.contract import Blueprint
+from webapi.services import services
+
+blueprint = Blueprint("probes", __name__, description="Whether it works, and how it does")
+
+PREFIX = "telemetry_api"
+TEXT = "text/plain"
+_EXTENSION = "telemetry_metrics"
+_LIVE = ("server", True, "")
+
+
+def measure(app: Flask) -> None:
+    """Count this app's requests and their time, by route and status."""
+    metrics = PrometheusMetrics(app, path=None, group_by=route, defaults_prefix=PREFIX, registry=new_registry())
+    metrics.info(f"{PREFIX}_build_info", "Which version runs: compare the replicas of a rollout.", version=__version__)
+    app.extensions[_EXTENSION] = metrics
+
+
+def route(request: Request) -> str:
+    """The rule that a request matched: paths themselves would make a series for each GPU."""
+    return str(getattr(request, "url_rule", None) or "none")
+
+
+@blueprint.route("/livez")
+@blueprint.response(200, {"type": "string"}, content_type=TEXT, description="It answers", example="[+] server ok\nok\n")
+@blueprint.doc(operationId="getLiveness")
+def livez() -> Response:
+    """Tell whether the process answers"""
+    return _answer(Report((_LIVE,)))
+
+
+@blueprint.route("/readyz")
+@blueprint.response(200, {"type": "string"}, content_type=TEXT, description="Ready", example="[+] database ok\nok\n")
+@blueprint.alt_response(
+    503, schema={"type": "string"}, content_type=TEXT, description="Not ready; each line that begins with [-] says why"
+)
+@blueprint.doc(operationId="getReadiness")
+def readyz() -> Response:
+    """Tell whether requests can be answered
+
+    Asks the database, and whatever else is needed; one line for each.
+    """
+    return _answer(Report(tuple(_checks())))
+
+
+@blueprint.route("/healthz")
+@blueprint.response(
+    200, {"type": "string"}, content_type=TEXT, description="All is well", example="[+] server ok\nok\n"
+)
+@blueprint.alt_response(503, schema={"type": "string"}, content_type=TEXT, description="Something is not well")
+@blueprint.doc(operationId="getHealth")
+def healthz() -> Response:
+    """Tell liveness and readiness in one"""
+    return _answer(Report((_LIVE, *_checks())))
+
+
+@blueprint.route("/metrics")
+@blueprint.response(200, {"type": "string"}, content_type=TEXT, description="Prometheus' text format")
+@blueprint.doc(operationId="getMetrics")
+def metrics() -> Response:
+    """Give the server's own metrics
+
+    Requests and their duration, by route and status, summed over all worker processes.
+    """
+    exporter = cast(PrometheusMetrics, current_app.extensions[_EXTENSION])
+    text, content_type = exporter.generate_metrics(request.headers.get("Accept"))
+    return Response(text, content_type=content_type)
+
+
+def _checks() -> Iterator[tuple[str, bool, str]]:
+    yield _check("database", services().reader.check)
+    for name, check in services().options.checks.items():
+        yield _check(name, check)
+
+
+def _check(name: str, check: Callable[[], object]) -> tuple[str, bool, str]:
+    try:
+        check()
+    except Exception as error:  # whatever a dependency raises is the answer
+        return name, False, mask_secrets(" ".join(str(error).split()) or type(error).__name__)
+    return name, True, ""
+
+
+def _answer(report: Report) -> Response:
+    return Response(report.text(), 200 if report.ok else 503, content_type=f"{TEXT}; charset=utf-8")

@@ -1,0 +1,156 @@
+"""Everything that goes wrong, as RFC 9457 problem details: what it was, and what would be right.
+
+What does not live here: deciding that something is wrong (the nouns, `schemas`). Nothing of SQL, paths or settings
+leaves in an answer: it goes to the log, under the request id that the answer shows.
+"""
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
+
+from telemetry.runtime import log_event
+from telemetry.store.errors import NotMigrated, StoreBusy, StoreDenied, StoreError, StoreUnavailable
+from webapi.services import services
+
+MEDIA_TYPE = "application/problem+json"
+CUT = 100
+"""Characters of a wrong value that an answer repeats."""
+
+log = logging.getLogger(__name__)
+
+_UNAVAILABLE: Sequence[tuple[type[StoreError], str, str]] = (
+    (
+        NotMigrated,
+        "not-migrated",
+        "The database's schema is not that of this version yet; `telemetry migrate` brings it up to date.",
+    ),
+    (
+        StoreDenied,
+        "database-refuses",
+        "The database refuses the API's user, password or database name; the log says which.",
+    ),
+    (
+        StoreBusy,
+        "too-slow",
+        "The database did not answer in time; ask for less (a shorter range, a smaller limit), or again later.",
+    ),
+    (
+        StoreUnavailable,
+        "database-away",
+        "The database cannot be reached now; nothing is wrong with the request: send it again.",
+    ),
+)
+
+
+class Problem(HTTPException):
+    """Raised to answer with a problem; `slug` is the last part of its type, `more` are extension members."""
+
+    def __init__(
+        self, status: int, slug: str, title: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(detail)
+        self.code, self.slug, self.title, self.more = status, slug, title, more
+        self.headers = dict(headers or {})
+
+    def get_response(self, *_: Any, **__: Any) -> Response:
+        """The answer."""
+        return problem(self.code or 500, self.slug, self.title, self.description or "", self.headers, self.more)
+
+
+def invalid(errors: Iterable[tuple[str, str | None, str]]) -> Problem:
+    """Wrong parameters, each as (name, value, what is wrong and what would be right)."""
+    listed = [
+        {"parameter": name, **({} if value is None else {"value": cut(value)}), "detail": detail}
+        for name, value, detail in errors
+    ]
+    told = "; ".join(
+        f"{item['parameter']}={item['value']!r} {item['detail']}"
+        if "value" in item
+        else f"{item['parameter']} {item['detail']}"
+        for item in listed
+    )
+    return Problem(422, "invalid-parameter", "A parameter is not valid", f"{told}.", errors=listed)
+
+
+def cut(value: str) -> str:
+    """A value as an answer may repeat it."""
+    return value if len(value) <= CUT else value[:CUT] + "…"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """What a person may have meant: the nearest names, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5) or names
+    return ", ".join(close)
+
+
+def problem(
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Response:
+    """The response; `instance` and `request_id` let a log line be found."""
+    request_id = g.get("request_id", "")
+    body = {
+        "type": f"urn:telemetry:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": f"urn:telemetry:request:{request_id}",
+        "request_id": request_id,
+        **(more or {}),
+    }
+    response = Response(orjson.dumps(body), status, content_type=MEDIA_TYPE)
+    response.headers.update(dict(headers or {}))
+    return response
+
+
+def register(app: Flask) -> None:
+    """Answer every error of this app with a problem."""
+    app.register_error_handler(StoreError, _on_store_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(Exception, _on_fault)
+
+
+def _on_store_error(error: StoreError) -> Response:
+    kinds = ((slug, detail) for kind, slug, detail in _UNAVAILABLE if isinstance(error, kind))
+    slug, detail = next(kinds, ("", ""))
+    if not slug:
+        return _on_fault(error)
+    log_event(log, logging.WARNING, "a request found no database", reason=error, request_id=g.get("request_id"))
+    wait = {"Retry-After": str(services().options.retry_after)}
+    return problem(503, slug, "The database cannot answer now", detail, wait)
+
+
+def _on_fault(error: Exception) -> Response:
+    log.error("a request failed", exc_info=error, extra={"fields": {"request_id": g.get("request_id")}})
+    detail = "This is a fault of the server, not of the request; its log has the reason under this request id."
+    return problem(500, "fault", InternalServerError().name, detail)
+
+
+def _on_http_error(error: HTTPException) -> Response:
+    if isinstance(error, Problem):
+        return error.get_response()
+    status = error.code or 500
+    if error.response is not None or status < 400:
+        return error.get_response()  # type: ignore[return-value]  # redirects of the router
+    slug = error.name.lower().replace(" ", "-")
+    kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    return problem(status, slug, error.name, _detail(error), kept)
+
+
+def _detail(error: HTTPException) -> str:
+    if isinstance(error, NotFound):
+        return f"There is nothing at {cut(request.path)}. GET /openapi.json lists every path, /swagger shows them."
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} is not for {cut(request.path)}; it takes {allowed}."
+    return error.description or error.name

@@ -12,6 +12,7 @@ from telemetry.broker.keys import Keys
 from telemetry.broker.message import Message, pairs, read_message
 
 MOST_HELD = 10_000  # entries of its own that a consumer asks for after an error
+MOST_AT_ONCE = 1_000  # entries per call of settle: Lua unpacks no more than some thousands
 
 
 @dataclass(slots=True)
@@ -94,20 +95,13 @@ class Leases:
 
     def settle(self, messages: Sequence[Message], *, dead: bool = False) -> int:
         """Acknowledge and delete; how many were pending until now. Not fenced: the work is done."""
+        entries = [(entry, message.id) for message in messages for entry in message.entries]
+        return sum(self._settle(entries[at : at + MOST_AT_ONCE], dead) for at in range(0, len(entries), MOST_AT_ONCE))
+
+    def _settle(self, entries: Sequence[tuple[str, str]], dead: bool) -> int:
         keys = self._keys
-        triples = [
-            part
-            for message in messages
-            for nth, entry in enumerate(message.entries)
-            for part in (entry, message.id, 0 if nth else message.rows)
-        ]
-        return int(
-            self._client.script(
-                "settle",
-                [keys.stream, keys.ids, keys.rows, keys.stats],
-                [self.terms.group, "dead" if dead else "acked", *triples],
-            )
-        )
+        args = [self.terms.group, "dead" if dead else "acked", *(e for e, _ in entries), *(id for _, id in entries)]
+        return int(self._client.script("settle", [keys.stream, keys.ids, keys.rows, keys.stats], args))
 
     def hand_back(self, counts: Sequence[tuple[str, int]]) -> int:
         """Let others have (entry, deliveries to set or -1 to leave them) at once; how many were still ours."""

@@ -68,6 +68,8 @@ def parse(url: str) -> Address:
     if shape is None or shape["scheme"] not in _KINDS:
         known = ", ".join(f"{scheme}://" for scheme in _KINDS)
         raise BrokerError(f"broker URL {hide_password(url)!r}: expected one of {known}")
+    if "@" in shape["hosts"] + (shape["path"] or ""):
+        raise BrokerError(f"broker URL {hide_password(url)!r}: write @ as %40, / as %2F and : as %3A in the password")
     kind = _KINDS[shape["scheme"]]
     user, _, password = (shape["login"] or "").partition(":")
     master, db = _path(url, kind, shape["scheme"], shape["path"] or "")

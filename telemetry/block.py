@@ -69,7 +69,9 @@ def block_id(source: str, first_row: int) -> str:
 def parse_block_id(text: str) -> tuple[str, int] | None:
     """(source, first_row) of a message id, or None when it is none of ours."""
     source, _, number = text.rpartition(":")
-    return (source, int(number)) if source and number.isascii() and number.isdigit() and len(number) < 19 else None
+    if not source or "\0" in source or len(number) > 18 or not (number.isascii() and number.isdigit()):
+        return None
+    return (source, int(number)) if number == str(int(number)) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +158,14 @@ def _columns(doc: dict[str, Any]) -> tuple[Any, ...]:
     """The parts of the body in the order of Block's fields, from time0 on."""
     return (
         _integer(doc, "time0"),
-        [_named(Gpu, item, "gpus") for item in _list(doc, "gpus")],
-        [_text(item, "metrics") for item in _list(doc, "metrics")],
+        [_gpu(item) for item in _list(doc, "gpus")],
+        [_metric(item) for item in _list(doc, "metrics")],
         [_named(Workload, item, "workloads") for item in _list(doc, "workloads")],
         _indexes(doc, "gpu", len(doc["gpus"])),
         _indexes(doc, "metric", len(doc["metrics"])),
         _indexes(doc, "workload", len(doc["workloads"])),
-        _numbers(doc, "dt", "iu").astype(np.int64),
-        _numbers(doc, "value", "iuf").astype(np.float64),
+        _numbers(doc, "dt", np.int64, int),
+        _numbers(doc, "value", np.float64, int, float),
         _integer(doc, "blank"),
         _rejections(doc),
     )
@@ -194,6 +196,8 @@ def _check(block: Block) -> None:
     last = block.first_row + block.rows
     if any(not block.first_row <= item.row < last for item in block.rejected):
         raise BlockError("an item of 'rejected' names a row outside the block")
+    if len({item.row for item in block.rejected}) < len(block.rejected):
+        raise BlockError("two items of 'rejected' name the same row")
     if not np.isfinite(block.value).all():
         raise BlockError("a value is not a finite number")
     _check_times(block)
@@ -219,9 +223,22 @@ def _integer(doc: dict[str, Any], name: str) -> int:
 
 
 def _text(value: object, name: str, limit: int = MAX_TEXT) -> str:
-    if not isinstance(value, str) or len(value) > limit or "\0" in value:
-        raise BlockError(f"a text in {name!r} is no text, holds NUL, or is longer than {limit} characters")
+    if not isinstance(value, str) or len(value) > limit or "\0" in value or "\1" in value:
+        raise BlockError(f"a text in {name!r} is no text, holds control characters, or is longer than {limit}")
     return value
+
+
+def _metric(item: object) -> str:
+    if not _text(item, "metrics"):
+        raise BlockError("a text in 'metrics' is empty")
+    return str(item)
+
+
+def _gpu(item: object) -> Gpu:
+    gpu: Gpu = _named(Gpu, item, "gpus")
+    if not gpu.gpu_id or not (gpu.uuid or gpu.hostname):
+        raise BlockError("an item of 'gpus' has no gpu_id, or neither uuid nor hostname")
+    return gpu
 
 
 def _named(kind: Any, item: object, name: str) -> Any:
@@ -241,20 +258,18 @@ def _labels(value: object, name: str) -> Labels:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _numbers(doc: dict[str, Any], name: str, kinds: str) -> NDArray[Any]:
+def _numbers(doc: dict[str, Any], name: str, dtype: type[np.generic], *kinds: type) -> NDArray[Any]:
+    items = _list(doc, name)
+    if not set(map(type, items)) <= set(kinds):  # numpy would take booleans, and write numbers out beside a text
+        raise BlockError(f"{name!r} is not a flat list of {'whole ' if float not in kinds else ''}numbers")
     try:
-        array = np.asarray(_list(doc, name))
-    except (ValueError, OverflowError):
-        raise BlockError(f"{name!r} is not a flat list of numbers") from None
-    if array.size == 0:
-        return np.zeros(0)
-    if array.ndim != 1 or array.dtype.kind not in kinds:
-        raise BlockError(f"{name!r} is not a flat list of numbers")
-    return array
+        return np.array(items, dtype)
+    except OverflowError:
+        raise BlockError(f"{name!r} holds a number that is too large") from None
 
 
 def _indexes(doc: dict[str, Any], name: str, length: int) -> NDArray[np.int32]:
-    array = _numbers(doc, name, "iu")
+    array = _numbers(doc, name, np.int32, int)
     if array.size and not (0 <= array.min() and array.max() < length):
         raise BlockError(f"{name!r} points outside its dictionary of {length}")
-    return array.astype(np.int32)
+    return array

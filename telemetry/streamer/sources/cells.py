@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.catalog import is_blank_text
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -36,27 +36,20 @@ class Cells:
         return cls(np.zeros(rows, np.int32), [""], {})
 
 
-def parse_records(data: bytes, names: Sequence[str], wanted: Sequence[int]) -> tuple[dict[int, Any], dict[int, str]]:
-    """(position -> dictionary array, number of a bad row -> reason) of CSV records without a header.
+def parse_records(data: bytes, names: Sequence[str], wanted: Sequence[int]) -> dict[int, Any]:
+    """Position -> dictionary array, for the positions `wanted`, of CSV records without a header.
 
-    A row with the wrong number of fields is left out of the arrays.
+    Raises pa.ArrowInvalid when a row has not as many fields as there are names.
     """
-    bad: dict[int, str] = {}
-
-    def refuse(row: Any) -> str:
-        bad[row.number - 1] = f"{row.actual_columns} fields where the header has {row.expected_columns}"
-        return "skip"
-
-    columns = [str(position) for position in range(len(names))]
     if not data:
-        return dict.fromkeys(
-            wanted, pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.binary()))
-        ), bad
+        nothing = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.binary()))
+        return dict.fromkeys(wanted, nothing)
+    columns = [str(position) for position in range(len(names))]
     kind = pa.dictionary(pa.int32(), pa.binary())
     table = pa.csv.read_csv(
         pa.py_buffer(data),
         read_options=pa.csv.ReadOptions(use_threads=False, column_names=columns, block_size=len(data) + 1),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
             check_utf8=False,
             include_columns=[columns[position] for position in wanted],
@@ -64,7 +57,7 @@ def parse_records(data: bytes, names: Sequence[str], wanted: Sequence[int]) -> t
             strings_can_be_null=False,
         ),
     )
-    return {position: _single(table.column(columns[position])) for position in wanted}, bad
+    return {position: _single(table.column(columns[position])) for position in wanted}
 
 
 def _single(column: Any) -> Any:
@@ -73,6 +66,10 @@ def _single(column: Any) -> Any:
 
 def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:
     """The column's distinct texts; too long ones, bad UTF-8 and control characters are faults."""
+    codes = array.indices.to_numpy(zero_copy_only=False)
+    texts = _harmless(array.dictionary, limit)
+    if texts is not None:
+        return Cells(codes, [text.strip() for text in texts] if trim else texts, {})
     faults: dict[int, str] = {}
     texts = []
     for code, raw in enumerate(array.dictionary.to_pylist()):
@@ -83,8 +80,20 @@ def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:
             faults[code] = f"{field} holds a control character"
         elif "\N{REPLACEMENT CHARACTER}" in text and not _is_utf8(raw):
             faults[code] = f"{field} is not UTF-8"
+        text = text[:limit]
         texts.append(text.strip() if trim else text)
-    return Cells(array.indices.to_numpy(zero_copy_only=False), texts, faults)
+    return Cells(codes, texts, faults)
+
+
+def _harmless(dictionary: Any, limit: int) -> list[str] | None:
+    """The texts when a look at the bytes as a whole shows that none has a fault."""
+    joined = b"".join(dictionary.to_pylist())
+    if b"\0" in joined or b"\1" in joined or (pc.max(pc.binary_length(dictionary)).as_py() or 0) > limit:
+        return None
+    try:
+        return dictionary.cast(pa.string()).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
+    except pa.ArrowInvalid:
+        return None
 
 
 def _is_utf8(raw: bytes) -> bool:

@@ -9,7 +9,9 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from telemetry.block import MAX_TEXT
 from telemetry.streamer.errors import SourceError
+from telemetry.streamer.sources.records import MAX_RECORD
 
 ALIASES = {
     "timestamp": ("timestamp", "_time", "time"),
@@ -26,6 +28,15 @@ ALIASES = {
     "labels_raw": ("labels_raw", "labels"),
 }
 """Field of a reading -> names of its column, the first found wins."""
+
+_MAGIC = {
+    b"\xff\xfe": "is UTF-16; convert it with iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "is UTF-16; convert it with iconv -f UTF-16 -t UTF-8",
+    b"\x1f\x8b": "is compressed; unpack it with gunzip -k",
+    b"\x28\xb5\x2f\xfd": "is compressed; unpack it with unzstd",
+    b"PK\x03\x04": "is a zip archive; unpack it with unzip",
+}
+_BOM = b"\xef\xbb\xbf"
 
 KnowsMetric = Callable[[str], bool]
 
@@ -44,6 +55,28 @@ class Layout:
         return len(self.metrics) or 1
 
 
+def header_line(head: bytes) -> tuple[bytes, int]:
+    """(the first line, offset of the first row) of a file that begins with `head`.
+
+    SourceError says what the file is when it is no text with lines.
+    """
+    for magic, remedy in _MAGIC.items():
+        if head.startswith(magic):
+            raise SourceError(remedy)
+    line, newline, _ = head.removeprefix(_BOM).partition(b"\n")
+    if not line.strip() and not newline:
+        raise SourceError("is empty; a CSV export with a header line is needed")
+    if b"\0" in line:
+        raise SourceError("holds NUL bytes and is no UTF-8 text; export it again as CSV in UTF-8")
+    body = len(head) - len(head.removeprefix(_BOM)) + len(line) + len(newline)
+    line = line.removesuffix(b"\r")
+    if b"\r" in line:
+        raise SourceError(r"has lines that end in CR alone; convert it with tr '\r' '\n'")
+    if not newline and len(head) >= MAX_RECORD:
+        raise SourceError(f"has a first line longer than {MAX_RECORD} bytes; a CSV export with a header line is needed")
+    return line, body
+
+
 def parse_header(line: bytes, knows_metric: KnowsMetric, *, times: bool) -> Layout:
     """The layout that a header line gives. `times`: the file's own times are wanted.
 
@@ -52,7 +85,9 @@ def parse_header(line: bytes, knows_metric: KnowsMetric, *, times: bool) -> Layo
     try:
         names = [name.strip() for name in next(csv.reader(io.StringIO(line.decode("utf-8"), newline="")))]
     except (UnicodeDecodeError, csv.Error, StopIteration):
-        raise SourceError("the first line is no CSV header in UTF-8") from None
+        raise SourceError("the first line is no CSV header in UTF-8; a comma-separated DCGM export is needed") from None
+    if any(len(name) > MAX_TEXT or "\1" in name for name in names):
+        raise SourceError(f"the header has a name of more than {MAX_TEXT} characters or with control characters")
     lowered = [name.lower() for name in names]
     if twice := sorted({name for name in lowered if name and lowered.count(name) > 1}):
         raise SourceError(f"the header names {', '.join(twice)} more than once; rename one of them")

@@ -46,13 +46,16 @@ def build(read: Read, body: int, fields: int, progress: Callable[[int], None] | 
     content = _Hashed(read)
     content.take(0, body)
     marks: list[NDArray[np.int64]] = []
-    step, count = FIRST_STEP, 0
+    step, count, kept = FIRST_STEP, 0, 0
     for records in scan(content.take, body, fields):
         first = -count % step
-        marks.append(records.offset + records.starts[first::step])
+        if first < len(records):
+            marks.append(records.offset + records.starts[first::step])
+            kept += len(marks[-1])
         count += len(records)
-        if sum(map(len, marks)) > MAX_MARKS:
+        if kept > MAX_MARKS:
             marks, step = [np.concatenate(marks)[::2]], step * 2
+            kept = len(marks[0])
         if progress is not None:
             progress(content.done)
     while content.take(content.done, CHUNK):

@@ -36,7 +36,9 @@ COLUMN_OF = {
 GPU_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
 """Labels that are part of a GPU's identity: its MIG instance."""
 
-_PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"', re.DOTALL)
+_PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_]*+)="((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_PAIRS = re.compile(rf"{_PAIR.pattern}(?:,{_PAIR.pattern})*+", re.DOTALL)
+_METRIC_OPENS = f'{METRIC_LABEL}="'
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -64,7 +66,16 @@ def parse(text: str, columns: Mapping[str, str]) -> tuple[Labels, Labels]:
     return _dump(mig), _dump(labels)
 
 
-@lru_cache(maxsize=1 << 15)
+def freed(text: str) -> tuple[str | None, str]:
+    """(the metric's name, `text` with METRIC_MARK in its place); (None, `text`) when it has none."""
+    head, found, tail = text.partition(_METRIC_OPENS)
+    name, closed, rest = tail.partition('"')
+    if not closed or head[-1:] not in ("", ","):
+        return None, text
+    return name, f'{head}{found}{METRIC_MARK}"{rest}'
+
+
+@lru_cache(maxsize=1 << 14)
 def is_canonical(text: str) -> bool:
     """Whether `text` (with or without METRIC_MARK) is written back byte for byte from its parsed form."""
     return not text or _pairs(text) is not None
@@ -82,6 +93,8 @@ def escape(value: str) -> str:
 
 def _pairs(text: str) -> list[tuple[str, str]] | None:
     """The pairs of a canonical text (names in byte order, once each, minimal escapes), else None."""
+    if not _PAIRS.fullmatch(text):  # first, because a search through a text that has no pairs takes time in its square
+        return None
     pairs = _PAIR.findall(text)
     names = [name for name, _ in pairs]
     if names != sorted(set(names)) or ",".join(f'{n}="{escape(unescape(v))}"' for n, v in pairs) != text:

@@ -10,21 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from telemetry.block import MAX_LABELS, MAX_TEXT, Gpu, Workload
 from telemetry.catalog import blank_mask
 from telemetry.streamer.sources.cells import Cells, first_fault, numbers_of, texts_of, times_of
 from telemetry.streamer.sources.columns import Layout
-from telemetry.streamer.sources.labels import METRIC_MARK, is_canonical, parse
+from telemetry.streamer.sources.labels import freed, is_canonical, parse
 
 PLACE = ("uuid", "gpu_id", "device", "model_name", "hostname")
 WORK = ("container", "pod", "namespace")
-
-_METRIC_NAME = r'(?:^|,)__name__="(?P<name>[^"\\]*)"'
-_METRIC_LABEL = r'(^|,)__name__="([^"\\]*)"'
 
 
 class Readings(NamedTuple):
@@ -76,14 +71,16 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
     record = row // per
     gpus, workloads, gpu, workload = _dimensions(fields, metric, record, row)
     metric_codes, kept = pd.factorize(metric.codes[row])
+    metrics: dict[str, int] = {}
+    metric_of = np.array([metrics.setdefault(metric.texts[int(code)], len(metrics)) for code in kept], np.int32)
     return Readings(
         row=row,
         time=times[fields["timestamp"].codes[record]],
         gpus=gpus,
-        metrics=[metric.texts[code] for code in kept],
+        metrics=list(metrics),
         workloads=workloads,
         gpu=gpu,
-        metric=metric_codes.astype(np.int32),
+        metric=metric_of[metric_codes],
         workload=workload,
         value=numbers[value.codes[row]],
         blank=int(blank.sum()),
@@ -115,7 +112,7 @@ def _empty(cells: Cells, field: str) -> dict[int, str]:
 
 def _either(a: Cells, b: Cells) -> Cells:
     """Code 0 where both are empty."""
-    filled = [np.array([bool(text) for text in cells.texts])[cells.codes] for cells in (a, b)]
+    filled = [np.array([bool(text) for text in cells.texts], np.bool_)[cells.codes] for cells in (a, b)]
     return Cells((filled[0] | filled[1]).astype(np.int32), ["", "filled"], {})
 
 
@@ -157,10 +154,10 @@ def _first_of_each(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return first
 
 
-@lru_cache(maxsize=1 << 15)
+@lru_cache(maxsize=1 << 14)
 def _identify(values: tuple[str, ...], text: str) -> tuple[Gpu, Workload]:
     mig, labels = parse(text, dict(zip((*PLACE, *WORK), values, strict=True)))
-    return Gpu(*values[:5], labels=mig), Workload(*values[5:], labels=labels)
+    return Gpu._make((*values[:5], mig)), Workload._make((*values[5:], labels))
 
 
 def _label_texts(
@@ -169,16 +166,17 @@ def _label_texts(
     """labels_raw of each reading, freed of its metric's name where that is the column's: few texts for many rows."""
     if labels.texts == [""]:
         return np.zeros(len(row), np.int64), [""]
-    raw = pa.array(labels.texts, pa.string())
-    freed = pc.replace_substring_regex(
-        raw, _METRIC_LABEL, rf'\1__name__="{METRIC_MARK}"', max_replacements=1
-    ).dictionary_encode()
-    named = pc.extract_regex(raw, _METRIC_NAME).field("name").to_pylist()
-    codes = labels.codes[record]
     known = {name: code for code, name in enumerate(metric.texts)}
-    named_codes = np.array([-1 if name is None else known.get(name, -2) for name in named], np.int64)[codes]
-    canonical = np.array([is_canonical(text) for text in freed.dictionary.to_pylist()], np.bool_)
-    freed_codes = freed.indices.to_numpy(zero_copy_only=False)
-    usable = canonical[freed_codes][codes] & ((named_codes == -1) | (named_codes == metric.codes[row]))
-    texts = [*freed.dictionary.to_pylist(), *labels.texts]
-    return np.where(usable, freed_codes[codes], codes + len(freed.dictionary)).astype(np.int64), texts
+    named = np.empty(len(labels.texts), np.int64)
+    short = np.empty(len(labels.texts), np.int64)
+    numbers: dict[str, int] = {}
+    for code, text in enumerate(labels.texts):
+        name, rest = freed(text)
+        named[code] = -1 if name is None else known.get(name, -2)
+        short[code] = numbers.setdefault(rest, len(numbers))
+    texts = [*numbers, *labels.texts]
+    canonical = np.array([is_canonical(text) for text in numbers], np.bool_)
+    codes = labels.codes[record]
+    own = np.array([known[name] for name in metric.texts], np.int64)[metric.codes[row]]
+    usable = canonical[short[codes]] & ((named[codes] == -1) | (named[codes] == own))
+    return np.where(usable, short[codes], codes + len(numbers)), texts

@@ -1,13 +1,13 @@
 """Where the records of a CSV file begin and end, found in bytes at the speed of numpy.
 
 A record ends at a newline outside quotes (RFC 4180). A stray quote must not swallow the rest of the file: a
-line that leaves a quote open is joined with the lines after it only when that gives the right number of
-fields within MAX_RECORD bytes, otherwise it is broken: a record of its own that is rejected. This is a pure
-function of the bytes from a record's start on, so whoever starts at any record sees the same ones.
+line with an odd number of quotes stands alone when it is well-formed by itself, is joined with the lines up to
+the next such line when that is well-formed, has the right number of fields and fits MAX_RECORD, and is broken
+otherwise: a record of its own that is rejected. This is a pure function of the bytes from a record's start on,
+so whoever starts at any record sees the same ones.
 """
 
 import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -30,6 +30,7 @@ class Records:
     """Consecutive records of a file: `starts`, `ends` (int64) index `data`; `broken` (bool) ones are unusable.
 
     `offset` is the place of data[0] in the file. A record longer than MAX_RECORD keeps its beginning only.
+    `joined` says that one of them may be several lines.
     """
 
     offset: int
@@ -37,6 +38,7 @@ class Records:
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
     broken: NDArray[np.bool_]
+    joined: bool
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -49,8 +51,7 @@ def scan(read: Read, offset: int, fields: int, chunk: int = CHUNK) -> Iterator[R
     """
     data = b""
     while True:
-        want = max(chunk, 4 * MAX_RECORD)
-        more = read(offset + len(data), want)
+        more = read(offset + len(data), chunk)
         data += more
         if not data:
             return
@@ -71,9 +72,8 @@ def _split(offset: int, data: bytes, fields: int, *, final: bool) -> tuple[Recor
     if not line_ends.size:
         return _records(offset, data, [], [], []), 0
     line_starts = np.concatenate(([0], line_ends[:-1] + 1))
-    # Only the parity of the quotes counts, so an overflow of uint8 does no harm.
-    quotes = np.add.reduceat((bytes_ == _QUOTE).view(np.uint8), line_starts[line_starts < len(data)])
-    odd = np.flatnonzero(quotes & 1)
+    quotes = (bytes_[: line_ends[-1] + 1] == _QUOTE).view(np.uint8)
+    odd = np.flatnonzero(np.bitwise_xor.reduceat(quotes, line_starts))  # what no record ends with is not counted
     if not odd.size:
         return _records(offset, data, line_starts, line_ends, np.zeros(len(line_ends), np.bool_)), _used(
             line_ends, len(data)
@@ -98,11 +98,13 @@ def _join(
     for position, first in enumerate(odd):
         if first <= after:
             continue
+        if _well_formed(data[line_starts[first] : line_ends[first]], fields):
+            continue
         closing = odd[position + 1] if position + 1 < len(odd) else None
         if closing is None and not final and len(data) - line_starts[first] <= MAX_RECORD:
             limit = int(first)  # the closing quote may still come
             break
-        if closing is not None and _joins(data[line_starts[first] : line_ends[closing]], fields):
+        if closing is not None and _well_formed(data[line_starts[first] : line_ends[closing]], fields):
             keep[first + 1 : closing + 1] = False
             ends[first] = line_ends[closing]
             after = int(closing)
@@ -110,30 +112,34 @@ def _join(
             broken[first] = True
     used = int(line_starts[limit]) if limit < len(line_ends) else _used(line_ends, len(data))
     kept = np.flatnonzero(keep[:limit])
-    return _records(offset, data, line_starts[kept], ends[kept], broken[kept]), used
+    return _records(offset, data, line_starts[kept], ends[kept], broken[kept], joined=after >= 0), used
 
 
-def _joins(lines: bytes, fields: int) -> bool:
-    """Whether lines of which the first leaves a quote open are one record of `fields` fields."""
+def _well_formed(lines: bytes, fields: int) -> bool:
+    """Whether lines with a quote are one record of `fields` fields, strictly."""
     if len(lines) > MAX_RECORD:
         return False
     try:
-        return len(next(csv.reader(io.StringIO(lines.decode("latin-1"), newline=""), strict=True))) == fields
-    except (csv.Error, StopIteration):
+        records = list(csv.reader([lines.decode("latin-1")], strict=True))
+    except csv.Error:
         return False
+    return len(records[0]) == fields
 
 
-def _records(offset: int, data: bytes, starts: object, ends: object, broken: object) -> Records:
+def _records(
+    offset: int, data: bytes, starts: object, ends: object, broken: object, *, joined: bool = False
+) -> Records:
     """Without empty lines; what is longer than MAX_RECORD is broken."""
     starts_, ends_ = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
-    broken_ = np.asarray(broken, np.bool_) | (ends_ - starts_ > MAX_RECORD)
     size = ends_ - starts_
+    broken_ = np.asarray(broken, np.bool_) | (size > MAX_RECORD)
     empty = size == 0
-    for single in np.flatnonzero(size == 1):
-        empty[single] = data[starts_[single]] == _RETURN
+    single = np.flatnonzero(size == 1)
+    empty[single] = np.frombuffer(data, np.uint8)[starts_[single]] == _RETURN
+    ends_ = np.minimum(ends_, starts_ + MAX_RECORD + 1)
     if empty.any():
         starts_, ends_, broken_ = starts_[~empty], ends_[~empty], broken_[~empty]
-    return Records(offset, data, starts_, ends_, broken_)
+    return Records(offset, data, starts_, ends_, broken_, joined)
 
 
 def _giant(read: Read, offset: int, data: bytes) -> tuple[Records, int]:

@@ -133,3 +133,8 @@ class Api(flask_smorest.Api):
         content = {MEDIA_TYPE: {"schema": self.ERROR_SCHEMA}}
         for status in HTTPStatus:
             self.spec.components.response(status.name, {"description": status.phrase, "content": content}, lazy=True)
+        default = {"description": "Any other problem", "content": content}
+        self.spec.components.response(self.DEFAULT_ERROR_RESPONSE_NAME, default, lazy=True)
+
+    def _register_pagination_header(self) -> None:
+        return

@@ -30,6 +30,15 @@ GPU_PARAMETER = {
 }
 
 
+LINKS = {
+    operation: {"operationId": operation, "parameters": {"gpu": "$response.body#/0"}, "description": description}
+    for operation, description in (
+        ("getGpu", "What is known of the first one."),
+        ("getGpuTelemetry", "The readings of the first one."),
+    )
+}
+
+
 class GpusQuery(Query):
     """Parameters of the list."""
 
@@ -94,8 +103,8 @@ class GpuSchema(PlaceSchema):
     example=["GPU-5fd4f087-86f3-7a43-b711-4771313afc50"],
     headers=PAGE_HEADERS,
 )
-@blueprint.refuses(422, 503)
-@blueprint.doc(operationId="listGpus")
+@blueprint.refuses(404, 422, 503)
+@blueprint.doc(operationId="listGpus", responses={200: {"links": LINKS}})
 def list_gpus(query: dict[str, Any]) -> Response:
     """List GPUs
 

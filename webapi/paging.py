@@ -13,11 +13,9 @@ from urllib.parse import urlencode
 import orjson
 from flask import request
 
-from webapi.problems import Problem, invalid
+from webapi.problems import Problem, invalid, unknown
 
-FOREIGN = (
-    "is no cursor of this API; take it from the Link header of the page before, or leave it out for the first page"
-)
+ADVICE = "take it from the Link header of the page before, or leave it out for the first page"
 MAX_TEXT = 4_096
 
 
@@ -29,22 +27,20 @@ def encode(filters: object, place: Sequence[object]) -> str:
 def decode(text: str | None, filters: object, kinds: Sequence[tuple[type, int, int]]) -> list[Any] | None:
     """The place in a cursor, None without one. Each of `kinds` is (int, lowest, highest) or (str, shortest, longest).
 
-    Raises a 422 problem for a cursor that is none of ours, or belongs to another question.
+    Raises a 404 problem for a cursor that names no page, a 422 problem for one of another question.
     """
     if text is None:
         return None
     try:
         digest, *place = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, TypeError):
-        raise _refused(text, FOREIGN) from None
+        raise _no_page(text) from None
     if not isinstance(digest, str) or len(place) != len(kinds):
-        raise _refused(text, FOREIGN)
+        raise _no_page(text)
     if not all(_fits(value, *kind) for value, kind in zip(place, kinds, strict=True)):
-        raise _refused(text, FOREIGN)
+        raise _no_page(text)
     if digest != _digest(filters):
-        raise _refused(
-            text, "belongs to a question with other filters; repeat those, or leave it out for the first page"
-        )
+        raise invalid([("cursor", text, f"belongs to a question with other filters; repeat those: {ADVICE}")])
     return list(place)
 
 
@@ -64,5 +60,6 @@ def _digest(filters: object) -> str:
     return hashlib.blake2b(orjson.dumps(filters), digest_size=6).hexdigest()
 
 
-def _refused(text: str, why: str) -> Problem:
-    return invalid([("cursor", text, why)])
+def _no_page(text: str) -> Problem:
+    """404 and not 422: what a cursor looks like is no part of the contract, so no text is invalid as such."""
+    return unknown("unknown-page", "No page has this cursor", [("cursor", text, f"is no cursor of this API; {ADVICE}")])

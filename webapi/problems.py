@@ -62,19 +62,27 @@ class Problem(HTTPException):
         return problem(self.code or 500, self.slug, self.title, self.description or "", self.headers, self.more)
 
 
-def invalid(errors: Iterable[tuple[str, str | None, str]]) -> Problem:
-    """Wrong parameters, each as (name, value, what is wrong and what would be right)."""
-    listed = [
-        {"parameter": name, **({} if value is None else {"value": cut(value)}), "detail": detail}
-        for name, value, detail in errors
-    ]
-    told = "; ".join(
-        f"{item['parameter']}={item['value']!r} {item['detail']}"
-        if "value" in item
-        else f"{item['parameter']} {item['detail']}"
-        for item in listed
-    )
-    return Problem(422, "invalid-parameter", "A parameter is not valid", f"{told}.", errors=listed)
+Fault = tuple[str, str | None, str]
+"""A parameter's name, its value if that is worth showing, and what is wrong with what would be right."""
+
+
+def invalid(faults: Iterable[Fault]) -> Problem:
+    """Parameters that are wrong whatever the database holds."""
+    return _of_parameters(422, "invalid-parameter", "A parameter is not valid", faults)
+
+
+def unknown(slug: str, title: str, faults: Iterable[Fault]) -> Problem:
+    """Parameters that name something that is not there."""
+    return _of_parameters(404, slug, title, faults)
+
+
+def _of_parameters(status: int, slug: str, title: str, faults: Iterable[Fault]) -> Problem:
+    listed, told = [], []
+    for name, value, detail in faults:
+        shown = {} if value is None else {"value": cut(value)}
+        listed.append({"parameter": name, **shown, "detail": detail})
+        told.append(" ".join([name + "".join(f"={text!r}" for text in shown.values()), detail]))
+    return Problem(status, slug, title, f"{'; '.join(told)}.", errors=listed)
 
 
 def cut(value: str) -> str:
@@ -97,20 +105,33 @@ def problem(
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Response:
-    """The response; `instance` and `request_id` let a log line be found."""
-    request_id = g.get("request_id", "")
-    body = {
-        "type": f"urn:telemetry:problem:{slug}",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "instance": f"urn:telemetry:request:{request_id}",
-        "request_id": request_id,
-        **(more or {}),
-    }
-    response = Response(orjson.dumps(body), status, content_type=MEDIA_TYPE)
+    """The answer to the current request; `more` are extension members."""
+    content = body(status, slug, title, detail, g.get("request_id", ""), more)
+    response = Response(content, status, content_type=MEDIA_TYPE)
     response.headers.update(dict(headers or {}))
     return response
+
+
+def body(
+    status: int, slug: str, title: str, detail: str, request_id: str, more: Mapping[str, Any] | None = None
+) -> bytes:
+    """The JSON; `instance` and `request_id` let a line in the log be found."""
+    return orjson.dumps(
+        {
+            "type": f"urn:telemetry:problem:{slug}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "instance": f"urn:telemetry:request:{request_id}",
+            "request_id": request_id,
+            **(more or {}),
+        }
+    )
+
+
+def slug_of(phrase: str) -> str:
+    """The kind of a problem that HTTP itself has a name for."""
+    return phrase.lower().replace(" ", "-")
 
 
 def register(app: Flask) -> None:
@@ -142,9 +163,8 @@ def _on_http_error(error: HTTPException) -> Response:
     status = error.code or 500
     if error.response is not None or status < 400:
         return error.get_response()  # type: ignore[return-value]  # redirects of the router
-    slug = error.name.lower().replace(" ", "-")
     kept = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
-    return problem(status, slug, error.name, _detail(error), kept)
+    return problem(status, slug_of(error.name), error.name, _detail(error), kept)
 
 
 def _detail(error: HTTPException) -> str:

@@ -75,7 +75,7 @@ class Cursor(Text):
     """Where the next page begins."""
 
     def __init__(self) -> None:
-        description = "Taken from the `Link` header of the page before, with the other parameters as they were there."
+        description = "From the `Link` header of the page before; the other parameters stay as they were there."
         super().__init__(description, "WyJhIl0", longest=4_096)
 
 

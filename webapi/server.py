@@ -22,6 +22,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from telemetry.runtime.shared import DIRECTORY, share_values
 from webapi.app import close, create_app
 from webapi.options import ApiOptions
+from webapi.worker import LINE_MAX, ProblemWorker
 
 PORT_TAKEN = 2
 """The exit code when nothing can listen there."""
@@ -43,8 +44,8 @@ def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Call it from the main thread.
 
-    Port 0 takes a free one. At SIGTERM (SIGHUP likewise) no connection is taken any more, and requests under way have `grace`
-    seconds. Raises StoreError when `database_url` is no URL of PostgreSQL.
+    Port 0 takes a free one. At SIGTERM, and when the terminal is closed, no connection is taken any more, and
+    requests under way have `grace` seconds. Raises StoreError when `database_url` is no URL of PostgreSQL.
     """
     create_app(database_url=database_url, options=options)  # wrong options speak here, not in a worker
     try:
@@ -102,12 +103,12 @@ class _Server(BaseApplication):
 
     def load_config(self) -> None:
         fixed = {
-            "worker_class": "gthread",
+            "worker_class": ProblemWorker,
             "preload_app": True,
             "logger_class": _Logs,
             "loglevel": "warning",
             "control_socket_disable": True,
-            "limit_request_line": 8_190,
+            "limit_request_line": LINE_MAX,
             "child_exit": _child_exit,
             "worker_exit": _worker_exit,
         }

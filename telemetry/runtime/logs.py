@@ -26,7 +26,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _BARE = re.compile(r"[A-Za-z0-9_.:/@+%*,~-]+\Z")
 # Greedy to the last @: a password may hold one, and hiding too much beats showing a part of it.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*):[^\s\"']*@")
-_PAIR = re.compile(r"(?i)\b(password|passwd|pwd)=(?:'[^']*'|\"[^\"]*\"|[^\s&\"']+)")
+_PAIR = re.compile(r"(?i)\b(\w*(?:password|passwd|pwd))\s*=\s*(?:'[^']*'|\"[^\"]*\"|[^\s&\"']+)")
 
 
 def mask_secrets(text: str) -> str:

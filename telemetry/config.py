@@ -7,12 +7,13 @@ for a default.
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 PREFIX = "TELEMETRY_"
+LAST_PORT = 65_535
 
 
 class ConfigError(Exception):
@@ -31,6 +32,7 @@ class Setting:
     secret: bool = False
     choices: tuple[str, ...] = ()
     least: float | None = None
+    most: float | None = None
 
 
 def _s(flag: str, env: str, kind: type, default: str | int | float | bool | None, help: str, **more: object) -> Setting:
@@ -51,8 +53,24 @@ REDIS_URL = _s(
 NAMESPACE = _s("namespace", "QUEUE_NAMESPACE", str, "gpu", "First part of every key of the queue.")
 TOPIC = _s("topic", "QUEUE_TOPIC", str, "samples", "Name of the queue.")
 CAPACITY = _s("capacity", "QUEUE_CAPACITY", int, 500, "Messages the queue takes before streamers wait.", least=1)
-MAX_BYTES = _s("max-bytes", "QUEUE_MAX_BYTES", int, 1 << 20, "Largest message; times capacity = memory.", least=1024)
-LEASE = _s("lease", "QUEUE_LEASE", float, 15.0, "Seconds without a sign of life until work is taken over.", least=0.5)
+MAX_BYTES = _s(
+    "max-bytes",
+    "QUEUE_MAX_BYTES",
+    int,
+    1 << 20,
+    "Bytes of the largest message; times capacity = memory.",
+    least=1024,
+    most=256 << 20,
+)
+LEASE = _s(
+    "lease",
+    "QUEUE_LEASE",
+    float,
+    15.0,
+    "Seconds without a sign of life until work is taken over.",
+    least=0.5,
+    most=3_600,
+)
 MAX_ATTEMPTS = _s("max-attempts", "QUEUE_MAX_ATTEMPTS", int, 5, "Deliveries until a message is dead.", least=1)
 
 LOG_LEVEL = _s(
@@ -60,7 +78,13 @@ LOG_LEVEL = _s(
 )
 LOG_FORMAT = _s("log-format", "LOG_FORMAT", str, "text", "key=value text, or JSON lines.", choices=("text", "json"))
 HEALTH_PORT = _s(
-    "health-port", "HEALTH_PORT", int, None, "Serve /livez /readyz /metrics here; 0 picks a free port.", least=0
+    "health-port",
+    "HEALTH_PORT",
+    int,
+    None,
+    "Serve /livez /readyz /metrics here; 0 picks a free port.",
+    least=0,
+    most=LAST_PORT,
 )
 HEALTH_HOST = _s("health-host", "HEALTH_HOST", str, "127.0.0.1", "Address of the health port.")
 
@@ -78,24 +102,30 @@ TIME = _s(
 RATE = _s(
     "rate", "STREAMER_RATE", float, None, "Rows per second of one streamer, 0 = no limit. [5000; --once: 0]", least=0
 )
-BLOCK_ROWS = _s("block-rows", "STREAMER_BLOCK_ROWS", int, 5_000, "Readings per message, at most.", least=1)
+BLOCK_ROWS = _s(
+    "block-rows", "STREAMER_BLOCK_ROWS", int, 5_000, "Readings per message, at most.", least=1, most=1_000_000
+)
 
-WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a connection of its own.", least=1)
-BATCH_MESSAGES = _s("batch-messages", "COLLECTOR_BATCH_MESSAGES", int, 8, "Messages per transaction.", least=1)
-LINGER = _s("linger", "COLLECTOR_LINGER", float, 0.2, "Seconds to wait for more messages.", least=0)
+WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a connection of its own.", least=1, most=64)
+BATCH_MESSAGES = _s(
+    "batch-messages", "COLLECTOR_BATCH_MESSAGES", int, 8, "Messages per transaction, at most.", least=1, most=1_000
+)
+LINGER = _s("linger", "COLLECTOR_LINGER", float, 0.2, "Seconds to wait for more messages.", least=0, most=60)
 
 API_HOST = _s("api-host", "API_HOST", str, "127.0.0.1", "Address the API listens on.")
-API_PORT = _s("api-port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0)
+API_PORT = _s("api-port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0, most=LAST_PORT)
 API_WORKERS = _s("api-workers", "API_WORKERS", int, 2, "Worker processes of the API.", least=1)
 API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Threads per worker process.", least=1)
-API_TIMEOUT = _s("statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1)
+API_TIMEOUT = _s(
+    "statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1, most=3_600
+)
 
 STATE = _s("state", "STATE", Path, None, "Folder of the embedded servers. [.telemetry in this folder]")
 EMBEDDED_PG_BIN = _s(
     "embedded-pg-bin", "EMBEDDED_PG_BIN", Path, None, "bin folder of another PostgreSQL to run (one with TimescaleDB)."
 )
-STREAMERS = _s("streamers", "UP_STREAMERS", int, 1, "Streamer processes.", least=0)
-COLLECTORS = _s("collectors", "UP_COLLECTORS", int, 1, "Collector processes.", least=0)
+STREAMERS = _s("streamers", "UP_STREAMERS", int, 1, "Streamer processes.", least=0, most=64)
+COLLECTORS = _s("collectors", "UP_COLLECTORS", int, 1, "Collector processes.", least=0, most=64)
 
 SETTINGS: tuple[Setting, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Setting))
 """All of them, in the order of the README's table."""
@@ -114,8 +144,8 @@ def check_environment(environ: Mapping[str, str] | None = None) -> None:
     known = set(_BY_ENV) | {f"{setting.env}_FILE" for setting in SETTINGS if setting.secret}
     for name in sorted(names):
         if name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, sorted(known), 1)
-            hint = f"did you mean {near[0]}?" if near else "`telemetry config` lists them."
+            near = _nearest(name, sorted(known))
+            hint = f"did you mean {near}?" if near else "`telemetry config` lists them."
             if names[name].startswith("tcp://") or name.endswith(("_SERVICE_HOST", "_SERVICE_PORT")):
                 hint = "Kubernetes set it for a Service; set enableServiceLinks: false on the pod."
             raise ConfigError(f"{name} is no setting; {hint}")
@@ -130,7 +160,18 @@ def from_environment(setting: Setting, environ: Mapping[str, str] | None = None)
     if not file:
         return None, "default"
     try:
-        return Path(file).read_text(encoding="utf-8").strip(), f"{setting.env}_FILE"
+        text = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not text"
         raise ConfigError(f"{setting.env}_FILE: {file}: {reason}; name a file that holds the value") from None
+    if not text:
+        raise ConfigError(f"{setting.env}_FILE: {file} is empty; name a file that holds the value")
+    return text, f"{setting.env}_FILE"
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """The setting that was meant: the same name without its role (TELEMETRY_RATE), or nearly the same letters."""
+    rest = name.removeprefix(PREFIX)
+    ends = [one for one in known if one.endswith(f"_{rest}")]
+    letters = difflib.get_close_matches(rest, [one.removeprefix(PREFIX) for one in known], 1, 0.7)
+    return next(iter([*ends, *(f"{PREFIX}{one}" for one in letters)]), None)

@@ -9,7 +9,7 @@ from telemetry import config as c
 from telemetry.cli import output
 from telemetry.cli.options import LOGS, json_option, options
 from telemetry.cli.wiring import session_of, start_logs
-from telemetry.config import SETTINGS, from_environment
+from telemetry.config import SETTINGS, check_environment, from_environment
 from telemetry.runtime.logs import mask_secrets
 from telemetry.store.accounts import Accounts
 from telemetry.store.errors import StoreDenied, StoreUnavailable
@@ -76,7 +76,10 @@ def verify(as_json: bool, stream: str | None, **values: Any) -> int:
 @click.command()
 @json_option
 def config(as_json: bool) -> None:
-    """Show every setting: its variable, flag, value and where that comes from. Secrets are masked."""
+    """Show every setting: its variable, flag, value and where that comes from. Passwords are masked.
+
+    A variable TELEMETRY_* that is no setting is told after the list; exit code 2.
+    """
     rows = []
     for setting in SETTINGS:
         text, origin = from_environment(setting)
@@ -87,3 +90,4 @@ def config(as_json: bool) -> None:
         output.json(rows)
     else:
         output.table(list(rows[0]), [list(row.values()) for row in rows])
+    check_environment()

@@ -1,14 +1,15 @@
 """Settings as options of commands: the flag, its variable and its help are declared once, in `config`."""
 
+import math
 from collections.abc import Callable, Mapping
-from functools import reduce
+from functools import reduce, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from telemetry import config as c
-from telemetry.config import ConfigError, Setting, from_environment
+from telemetry.config import ConfigError, Setting, check_environment, from_environment
 
 Values = Mapping[str, Any]
 """What a command gets: the value of each of its options, by the flag with underscores."""
@@ -26,14 +27,26 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def options(*settings: Setting) -> Callable[[Command], Command]:
-    """A decorator that gives a command these settings as options, in this order."""
-    return lambda command: reduce(lambda done, setting: _option(setting)(done), reversed(settings), command)
+    """A decorator that gives a command these settings as options, in this order.
+
+    The command does not begin while a variable TELEMETRY_* is no setting; its --help does.
+    """
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def checked(*args: Any, **values: Any) -> Any:
+            check_environment()
+            return command(*args, **values)
+
+        return reduce(lambda done, setting: _option(setting)(done), reversed(settings), cast(Command, checked))
+
+    return decorate
 
 
 def need(values: Values, setting: Setting) -> Any:
     """The value of a setting that has no default; ConfigError names flag and variable."""
     value = values[setting.flag.replace("-", "_")]
-    if value is None:
+    if value is None or value == "":
         raise ConfigError(f"--{setting.flag} (or {setting.env}) is missing. {setting.help}")
     return value
 
@@ -61,7 +74,21 @@ def _type(setting: Setting) -> click.ParamType[Any]:
     if setting.choices:
         return click.Choice(setting.choices)
     if setting.kind is int:
-        return click.IntRange(min=None if setting.least is None else int(setting.least))
+        return click.IntRange(_whole(setting.least), _whole(setting.most))
     if setting.kind is float:
-        return click.FloatRange(min=setting.least)
+        return _Finite(setting.least, setting.most)
     return click.Path(path_type=Path) if setting.kind is Path else click.STRING
+
+
+class _Finite(click.FloatRange):
+    """A number in a range; nan and inf are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number.", param, ctx)
+        return number
+
+
+def _whole(bound: float | None) -> int | None:
+    return None if bound is None else int(bound)

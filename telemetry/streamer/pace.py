@@ -24,11 +24,13 @@ class Pace:
             rows //= 2
         return max(multiple, rows - rows % multiple)
 
-    def wait(self, rows: int, stop: Stop) -> bool:
-        """Wait until `rows` more may be read; True when stopped instead."""
+    def wait(self, rows: int, stop: Stop, at_most: float) -> bool:
+        """Wait until `rows` more may be read: True then, False when stopped first or after `at_most` seconds."""
         if not self.rate:
-            return stop.is_set()
+            return not stop.is_set()
         now = self.clock.monotonic()
-        stopped = self.clock.sleep(self._next - now, stop) if self._next > now else stop.is_set()
+        left = self._next - now
+        if left > 0 and (self.clock.sleep(min(left, at_most), stop) or left > at_most):
+            return False
         self._next = max(self._next, now - BLOCK_SECONDS) + rows / self.rate
-        return stopped
+        return not stop.is_set()

@@ -10,7 +10,7 @@ import os
 import socket
 
 from telemetry.block import FORMAT, Block, block_id
-from telemetry.broker import BrokerClosed, BrokerUnavailable, Producer
+from telemetry.broker import BrokerClosed, BrokerError, Producer, PublishError
 from telemetry.runtime.backoff import Backoff
 from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
@@ -80,13 +80,17 @@ class Publishing:
                     stop=self.stop,
                     on_wait=lambda: self._waiting(block),
                 )
-            except BrokerUnavailable as error:
+            except PublishError:
+                raise
+            except BrokerClosed:
+                return False
+            except BrokerError as error:
+                # Also what waiting alone does not mend, a missing permission say: the rows must not pay for it.
                 self.health.ready("queue", False, str(error))
+                log_event(log, logging.WARNING, "queue unavailable, holding the block", error=error)
                 self._waiting(block)
                 if backoff.wait(self.stop):
                     return False
-            except BrokerClosed:
-                return False
             else:
                 self.health.ready("queue", True)
                 self.pressure = published.pressure

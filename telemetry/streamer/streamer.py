@@ -1,17 +1,16 @@
 """The streamer's loop: first what is due, then what is next, until told to stop or (--once) until all is settled."""
 
 import logging
-from collections.abc import Callable
 
 from telemetry.block import block_id
-from telemetry.broker import BrokerUnavailable
+from telemetry.broker import BrokerError
 from telemetry.runtime.backoff import Backoff
 from telemetry.runtime.clock import Clock
 from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
 from telemetry.runtime.stop import Stop
 from telemetry.store.errors import StoreBusy, StoreUnavailable
-from telemetry.store.ledger import Ledger, Progress
+from telemetry.store.ledger import Ledger
 from telemetry.streamer.errors import SourceError
 from telemetry.streamer.pace import Pace
 from telemetry.streamer.publishing import Publishing
@@ -38,11 +37,11 @@ class Streamer:
         health: Health,
         stop: Stop,
         clock: Clock,
-        on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.ledger, self.publishing, self.pace, self.per_record = ledger, publishing, pace, per_record
-        self.health, self.stop, self.clock, self.on_progress = health, stop, clock, on_progress
+        self.health, self.stop, self.clock = health, stop, clock
         self._due_at = clock.monotonic()
+        self._at_end = False
         self._backoff = Backoff(cap=5.0)
 
     def run(self) -> bool:
@@ -52,8 +51,9 @@ class Streamer:
             try:
                 if self._turn():
                     return True
-            except (StoreUnavailable, BrokerUnavailable) as error:
-                name = "queue" if isinstance(error, BrokerUnavailable) else "database"
+            except (StoreUnavailable, BrokerError) as error:
+                # Whatever the queue's server answers, a command it may not run too, is no fault of the rows.
+                name = "queue" if isinstance(error, BrokerError) else "database"
                 self.health.ready(name, False, str(error))
                 log_event(log, logging.WARNING, f"{name} unavailable, trying again", error=error)
                 self._backoff.wait(self.stop)
@@ -67,6 +67,7 @@ class Streamer:
                 self._backoff.wait(self.stop)
             else:
                 self._ready()
+        self.health.ready("draining", False, self.stop.reason)
         return False
 
     def _turn(self) -> bool:
@@ -74,20 +75,26 @@ class Streamer:
         if self.clock.monotonic() >= self._due_at:
             self._publish_due()
             self._due_at = self.clock.monotonic() + DUE_EVERY
-        self.pace.pressure = self.publishing.pressure
-        rows = self.pace.rows(self.per_record)
-        if self.pace.wait(rows, self.stop):
-            return False
-        reserved = self.ledger.reserve(rows)
-        if reserved is not None:
-            self.publishing.publish(reserved)
+        if not self._at_end:
+            self._publish_next()
             return False
         progress = self.ledger.progress()
         if progress is None or progress.done:
             return True
-        self.on_progress(progress)
         self.clock.sleep(SETTLE_POLL, self.stop)
         return False
+
+    def _publish_next(self) -> None:
+        """Reserve and publish, when the pace allows it soon: what is due and the probes do not wait for a slow rate."""
+        self.pace.pressure = self.publishing.pressure
+        rows = self.pace.rows(self.per_record)
+        if not self.pace.wait(rows, self.stop, at_most=DUE_EVERY):
+            return
+        reserved = self.ledger.reserve(rows)
+        if reserved is None:
+            self._at_end = True
+        else:
+            self.publishing.publish(reserved)
 
     def _publish_due(self) -> None:
         """Publish again what is neither settled nor in the queue: its streamer died, or the queue lost it."""

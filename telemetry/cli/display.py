@@ -19,7 +19,7 @@ from telemetry.broker import TopicStats
 from telemetry.cli import output
 from telemetry.cli.local import Database, Queue
 from telemetry.embedded import Event
-from telemetry.store.session import safe_url
+from telemetry.runtime.logs import mask_secrets
 from telemetry.store.tiers import Tier
 
 QUIET_EVERY = 10.0
@@ -60,11 +60,15 @@ class Display:
             else:
                 self._console.print(text)
 
+    def warn(self, text: str) -> None:
+        """What a person should know or do."""
+        with self._lock:
+            self._console.print(mask_secrets(text), style="yellow", markup=False)
+
     def event(self, event: Event) -> None:
         """Tell of children that died or gave up; the rest is in the logs."""
         if event.kind in ("exited", "gave up", "killed"):
-            with self._lock:
-                self._console.print(f"{event.name} {event.kind}: {event.detail}", style="yellow", markup=False)
+            self.warn(f"{event.name} {event.kind}: {event.detail}")
 
     def banner(self, running: Running) -> None:
         """Where everything is, and what to try."""
@@ -116,7 +120,7 @@ def _addresses(running: Running) -> dict[str, str]:
     return {
         "tier": running.tier.value,
         "api": running.api,
-        "database": safe_url(running.database.reader),
+        "database": mask_secrets(running.database.reader),
         "queue": running.queue.shown,
         "stream": running.stream,
         "psql": running.database.psql,
@@ -130,7 +134,7 @@ def _banner(running: Running) -> str:
     return f"""
 telemetry is up: {running.tier.title}
   API       {running.api}   (Swagger UI: {running.api}/swagger)
-  database  {safe_url(running.database.reader).partition("?")[0]}   ({running.database.kind})
+  database  {mask_secrets(running.database.reader).partition("?")[0]}   ({running.database.kind})
   queue     {running.queue.shown}   ({running.queue.kind})
   state     {running.state}   (logs of every process: {running.state}/logs)
 

@@ -3,23 +3,30 @@
 What lives here: command lines, environments, addresses. What does not: the order of things and the display (`up`).
 """
 
+import re
 import shlex
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from telemetry import config as c
-from telemetry.cli.options import Values
+from telemetry.cli.options import API, COLLECTOR, STREAMER, Values
 from telemetry.config import PREFIX, ConfigError, Setting, environment
 from telemetry.embedded import ChildSpec, EmbeddedPostgres, EmbeddedRedis, Supervisor
 from telemetry.embedded.state import write_private
-from telemetry.store.session import safe_url
+from telemetry.runtime.logs import mask_secrets
 
 STREAMERS_FIRST, THEN_COLLECTORS, THEN_API = 0, 1, 2
 """The order of draining: nothing new comes in, what is queued is worked off, questions are answered to the last."""
 
+ROOT = Path(__file__).parents[2]
+_WORD = re.compile(r"\s*\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
 COUNT = "-c 'SELECT count(*) FROM telemetry'"
 
 
@@ -49,7 +56,7 @@ def start_database(supervisor: Supervisor, state: Path, values: Values) -> Datab
     """The database of --database-url, or the embedded one, started."""
     url = values["database_url"]
     if url:
-        psql = f"psql {shlex.quote(safe_url(url))} {COUNT}"
+        psql = f"psql {shlex.quote(without_password(url))} {COUNT}"
         return Database(owner=url, writer=url, reader=url, kind="external", psql=psql)
     bin_dir = values["embedded_pg_bin"]
     server = EmbeddedPostgres(state, bin_dir=bin_dir and bin_dir.expanduser())
@@ -67,33 +74,51 @@ def start_queue(supervisor: Supervisor, state: Path, values: Values, stream_key:
     """The queue of --redis-url, or the embedded one, started."""
     url = values["redis_url"]
     if url:
-        shown = safe_url(url)
-        cli = f"redis-cli -u {shlex.quote(shown)} XLEN {shlex.quote(stream_key)}"
-        return Queue(url=url, shown=shown, variables={c.REDIS_URL.env: url}, kind="external", cli=cli)
+        shown = mask_secrets(url)
+        return Queue(
+            url=url, shown=shown, variables={c.REDIS_URL.env: url}, kind="external", cli=_redis_cli(url, stream_key)
+        )
     server = EmbeddedRedis(state)
     supervisor.start_server(server)
     file = server.folder / "url"
     write_private(file, server.url(password=True))
     variables = {f"{c.REDIS_URL.env}_FILE": str(file)}
-    if server.cli is not None:
-        secret = f'REDISCLI_AUTH="$(cat {shlex.quote(str(server.password_file))})"'
-        cli = f"{secret} {server.cli} -p {server.port} XLEN {shlex.quote(stream_key)}"
+    if command := server.cli_command():
+        cli = f"{command} XLEN {shlex.quote(stream_key)}"
     else:
         command = shlex.join([sys.executable, "-m", "telemetry", "queue", "stats"])
         cli = f"{c.REDIS_URL.env}_FILE={shlex.quote(str(file))} {command}"
     return Queue(url=server.url(password=True), shown=server.url(), variables=variables, kind=server.kind, cli=cli)
 
 
+def without_password(url: str) -> str:
+    """A URL as a command line may show it: the client asks for what is missing, or knows it from its own settings."""
+    if "://" not in url:
+        return _WORD.sub("", url)
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    query = "&".join(pair for pair in parts.query.split("&") if not pair.lower().startswith("password="))
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
+
+
+def _redis_cli(url: str, stream_key: str) -> str:
+    """redis-cli for a URL that it understands; it asks for the password. Ours for Sentinel, Cluster and sockets."""
+    if urlsplit(url).scheme not in ("redis", "rediss"):
+        return shlex.join([sys.executable, "-m", "telemetry", "queue", "stats", f"--{c.REDIS_URL.flag}", "..."])
+    plain = without_password(url)
+    asking = "" if plain == url else " --askpass"
+    return f"redis-cli -u {shlex.quote(plain)}{asking} XLEN {shlex.quote(stream_key)}"
+
+
 def children(values: Values, database: Database, queue: Queue, csv: Path, api_port: int | None) -> list[ChildSpec]:
     """The role processes: streamers, collectors, and the API when it has a port."""
-    reading = (c.CSV, c.STREAM, c.ONCE, c.TIME, c.RATE, c.BLOCK_ROWS)
     shared = (c.NAMESPACE, c.TOPIC, c.CAPACITY, c.MAX_BYTES, c.LEASE, c.MAX_ATTEMPTS, c.LOG_LEVEL, c.LOG_FORMAT)
     told = {**values, "csv": csv}
-    streaming = _environment(told, (*reading, *shared), {c.DATABASE_URL.env: database.writer, **queue.variables})
-    collecting = _environment(told, (*shared, c.WORKERS), {c.DATABASE_URL.env: database.writer, **queue.variables})
+    streaming = _environment(told, (*STREAMER, *shared), {c.DATABASE_URL.env: database.writer, **queue.variables})
+    collecting = _environment(told, (*shared, *COLLECTOR), {c.DATABASE_URL.env: database.writer, **queue.variables})
     serving = _environment(
         {**told, "api_port": api_port},
-        (c.LOG_LEVEL, c.LOG_FORMAT, c.API_PORT, c.API_HOST),
+        (c.LOG_LEVEL, c.LOG_FORMAT, *API),
         {c.DATABASE_URL.env: database.reader},
     )
     specs = [
@@ -113,7 +138,7 @@ def children(values: Values, database: Database, queue: Queue, csv: Path, api_po
 
 def free_port(host: str, wanted: int) -> int:
     """`wanted` when it can be bound, for 0 a free one. ConfigError when it is taken."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, wanted))
@@ -124,8 +149,27 @@ def free_port(host: str, wanted: int) -> int:
         return int(probe.getsockname()[1])
 
 
+def address(host: str, port: int) -> str:
+    """The URL of the API as this machine reaches it."""
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  all addresses: this one is among them
+    return f"http://[{near}]:{port}" if ":" in near else f"http://{near}:{port}"
+
+
+def answers(url: str) -> bool:
+    """Whether an HTTP server is there by now."""
+    place = urlsplit(url)
+    try:
+        with closing(HTTPConnection(place.hostname or "", place.port, timeout=1.0)) as connection:
+            connection.request("GET", "/livez")
+            return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+
+
 def _argv(command: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "telemetry", command)
+    # Elsewhere than in the clone nothing of the working directory may be imported in place of a module (-P).
+    safe = () if Path.cwd() == ROOT else ("-P",)
+    return (sys.executable, *safe, "-m", "telemetry", command)
 
 
 def _environment(values: Values, settings: Sequence[Setting], addresses: Mapping[str, str]) -> dict[str, str]:

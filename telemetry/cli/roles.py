@@ -58,6 +58,29 @@ def stream_of(values: Values, source: CsvSource) -> str:
     return stream_id(values["stream"] or "csv", source.digest, once=values["once"], times=source.times)
 
 
+class _Stopped(Exception):
+    """Raised when the stop comes while a large file is indexed."""
+
+
+def open_source(source: CsvSource, stop: Stop, health: Health | None = None) -> bool:
+    """Hash and index the file, alive all the while; False when stopped. Raises SourceError."""
+    with output.file_progress(source.path) as advance:
+
+        def progress(done: int, total: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            if health is not None:
+                health.turned()
+            advance(done, total)
+
+        try:
+            source.open(progress)
+        except _Stopped:
+            source.close()
+            return False
+    return True
+
+
 @click.command()
 @options(c.DATABASE_URL, *QUEUE, *STREAMER, *HEALTH, *LOGS)
 @json_option
@@ -69,7 +92,8 @@ def stream(as_json: bool, **values: Any) -> int:
     topic = topic_of(values, "streamer", StreamerHooks(metrics))
     source = source_of(values)
     with session_of(values, "streamer") as session, health_server(values, health, metrics):
-        _open(source, health)
+        if not open_source(source, stop, health):
+            return 1 if values["once"] else 0
         name = stream_of(values, source)
         log_event(log, logging.INFO, "opened the source", stream=name, readings=source.length)
         if not (wait_for_database(session, health, stop) and wait_for_queue(topic, health, stop)):
@@ -82,17 +106,6 @@ def stream(as_json: bool, **values: Any) -> int:
         account = next(iter(Accounts(session=session).of(name)), None)
         output.account(account, as_json=as_json)
         return 0 if done and account is not None and account.complete and account.reconciles else 1
-
-
-def _open(source: CsvSource, health: Health) -> None:
-    """Hash and index the file, alive all the while."""
-    with output.file_progress(source.path) as advance:
-
-        def progress(done: int, total: int) -> None:
-            health.turned()
-            advance(done, total)
-
-        source.open(progress)
 
 
 def _streamer(

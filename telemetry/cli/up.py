@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -11,15 +11,16 @@ from telemetry import config as c
 from telemetry.broker import Broker, BrokerError, Topic
 from telemetry.cli import output
 from telemetry.cli.display import Display, Running
-from telemetry.cli.local import Database, Queue, children, free_port, start_database, start_queue
-from telemetry.cli.options import QUEUE, STREAMER, Values, json_option, options
-from telemetry.cli.roles import source_of, stream_of
+from telemetry.cli.local import Database, Queue, address, answers, children, free_port, start_database, start_queue
+from telemetry.cli.options import API, COLLECTOR, LOGS, QUEUE, STREAMER, Values, json_option, options
+from telemetry.cli.roles import open_source, source_of, stream_of
 from telemetry.cli.wiring import start_logs
+from telemetry.config import ConfigError
 from telemetry.embedded import FolderLock, Supervisor
 from telemetry.embedded.state import make_folder
 from telemetry.runtime.stop import Stop, stop_on_signals
 from telemetry.store.accounts import Account, Accounts
-from telemetry.store.errors import StoreError
+from telemetry.store.errors import StoreError, StoreUnavailable
 from telemetry.store.ledger import Ledger
 from telemetry.store.peers import PREFIX
 from telemetry.store.schema import check_migrated, migrate
@@ -28,20 +29,30 @@ from telemetry.store.tiers import Tier
 from telemetry.streamer.sources.csvfile import CsvSource
 
 STATE = ".telemetry"
+LOOK_EVERY = 0.1
+API_PATIENCE = 20.0
+"""Seconds to wait for the API before its address is printed all the same; its log tells more."""
 SAMPLE = Path(__file__).parents[2] / "data" / "sample.csv"
+
+Result = TypeVar("Result")
 
 
 @click.command()
 @options(
-    *STREAMER, c.STREAMERS, c.COLLECTORS, c.WORKERS, c.API_HOST, c.API_PORT, c.STATE, c.EMBEDDED_PG_BIN, c.DATABASE_URL
+    *STREAMER, c.STREAMERS, c.COLLECTORS, *COLLECTOR, *API, c.STATE, c.EMBEDDED_PG_BIN, c.DATABASE_URL, *QUEUE, *LOGS
 )
-@options(*QUEUE, c.LOG_LEVEL, c.LOG_FORMAT)
 @json_option
 def up(as_json: bool, **values: Any) -> int:
     """Run everything on this machine: PostgreSQL, Redis, streamers, collectors and the API.
 
     Without URLs, embedded servers run under one state folder and go on where they were at the next start. With --once
     the file is read exactly once, no API is started, and the last line printed is the reconciliation.
+
+    \b
+    telemetry up                                         the sample in a loop; API on port 8080
+    telemetry up --csv export.csv --streamers 2 --collectors 2 --rate 20000
+    telemetry up --once --csv export.csv --time source   the file once, with its own times
+    telemetry up --database-url postgresql://me@db/telemetry --redis-url redis://queue:6379/0
     """
     start_logs({**values, "log_level": "warning"})
     stop = Stop()
@@ -49,8 +60,9 @@ def up(as_json: bool, **values: Any) -> int:
     values["csv"] = values["csv"] or (SAMPLE if SAMPLE.exists() else None)
     values["csv"] = values["csv"] and values["csv"].absolute()
     source = source_of(values)
-    with output.file_progress(source.path) as advance:
-        source.open(advance)
+    _check(values)
+    if not open_source(source, stop):
+        return 1 if values["once"] else 0
     port = None if values["once"] else free_port(values["api_host"], values["api_port"])
     state = (values["state"] or Path(STATE)).expanduser().absolute()
     make_folder(state)
@@ -64,6 +76,14 @@ def up(as_json: bool, **values: Any) -> int:
         display.close()
         source.close()
         lock.close()
+
+
+def _check(values: Values) -> None:
+    """ConfigError when --once could never end."""
+    if values["once"] and not values["streamers"]:
+        raise ConfigError(f"--once needs a streamer: --{c.STREAMERS.flag} (or {c.STREAMERS.env}) is 0")
+    if values["once"] and not values["collectors"] and not (values["database_url"] and values["redis_url"]):
+        raise ConfigError(f"--once needs a collector: --{c.COLLECTORS.flag} (or {c.COLLECTORS.env}) is 0")
 
 
 class _Run:
@@ -88,6 +108,7 @@ class _Run:
         self.display.step("starting PostgreSQL and Redis")
         database = start_database(self.supervisor, self.state, self.values)
         queue = start_queue(self.supervisor, self.state, self.values, self._topic("redis://localhost").keys.stream)
+        self._check_queue(queue)
         with Session(url=database.owner, name=f"{PREFIX}up", lock_timeout=5.0) as session:
             migrate(session)
             with session.use() as connection:
@@ -96,6 +117,13 @@ class _Run:
                 return self._once(session, database, queue, tier)
             self._start(database, queue)
             return self._watch(session, database, queue, tier)
+
+    def _check_queue(self, queue: Queue) -> None:
+        """Raise BrokerError when the queue is not there; say what is wrong with its memory."""
+        topic = self._topic(queue.url)
+        topic.broker.ping()
+        for warning in topic.check_memory():
+            self.display.warn(warning)
 
     def _start(self, database: Database, queue: Queue) -> None:
         self.supervisor.start(*children(self.values, database, queue, self.source.path, self.port))
@@ -108,7 +136,7 @@ class _Run:
         if not already:
             self._start(database, queue)
             self._wait(session)
-            account = next(iter(accounts.of(self.stream)), None)
+            account = next(iter(self._patiently(lambda: accounts.of(self.stream))), None)
         seconds = round(time.monotonic() - started, 3)
         self.display.close()
         result = {
@@ -124,25 +152,43 @@ class _Run:
         return 0 if _sound(account) else 1
 
     def _wait(self, session: Session) -> None:
-        """Until every streamer has ended by itself, showing how far they are."""
+        """Until all is settled, showing how far the streamers are. Raises ChildGaveUp."""
         ledger = Ledger(session=session, source=self.stream, length=self.source.length, stamped=True)
-        names = [f"streamer-{number}" for number in range(1, self.values["streamers"] + 1)]
+        done = False
         with self.display.reading(self.source.length) as advance:
-            while not self.stop.is_set() and set(names) & self.supervisor.pids().keys():
-                progress = ledger.progress()
-                advance(0 if progress is None else min(progress.next_row, self.source.length))
-                self.stop.wait(0.1)
-        for name in names:
-            self.supervisor.wait_for(name)
+            while not done and not self.stop.wait(LOOK_EVERY):
+                progress = self._patiently(ledger.progress)
+                if progress is not None:
+                    advance(min(progress.next_row, self.source.length))
+                    done = progress.done
+        if self.stop.is_set():
+            self.supervisor.wait()
+
+    def _patiently(self, ask: Callable[[], Result]) -> Result:
+        """The answer of a database that may be away for a while. StoreUnavailable when stopped first."""
+        told = False
+        while True:
+            try:
+                return ask()
+            except StoreUnavailable as error:
+                if not told:
+                    self.display.warn(f"the database does not answer, waiting for it: {error}")
+                told = True
+                if self.stop.wait(LOOK_EVERY):
+                    raise
 
     def _watch(self, session: Session, database: Database, queue: Queue, tier: Tier) -> int:
         """Show what runs and how fast, until the stop."""
         topic = self._topic(queue.url)
+        api = address(self.values["api_host"], self.port or 0)
+        patience = time.monotonic() + API_PATIENCE
+        while not (answers(api) or time.monotonic() > patience or self.stop.wait(LOOK_EVERY)):
+            continue
         running = Running(
             tier=tier,
             database=database,
             queue=queue,
-            api=f"http://{self.values['api_host']}:{self.port}",
+            api=api,
             gpu=self._example(),
             state=self.state,
             stream=self.stream,

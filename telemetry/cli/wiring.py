@@ -92,6 +92,11 @@ def start_logs(values: Values) -> None:
     configure_logs(values["log_level"], json=values["log_format"] == "json")
 
 
+def denied(error: BrokerError) -> bool:
+    """Whether the queue's server refused the user or the password: waiting does not help."""
+    return any(word in str(error) for word in DENIALS)
+
+
 @contextmanager
 def health_server(values: Values, health: Health, metrics: RoleMetrics) -> Iterator[None]:
     """Serve probes and metrics while the role runs, when a port is given."""
@@ -143,8 +148,8 @@ def wait_for_queue(topic: Topic, health: Health, stop: Stop) -> bool:
             for warning in topic.check_memory():
                 log_event(log, logging.WARNING, "the queue's server is not set up for it", why=warning)
         except BrokerUnavailable as error:
-            if any(word in str(error) for word in DENIALS):
-                raise ConfigError(f"{topic.broker.safe_url}: {error}") from None
+            if denied(error):
+                raise
             health.ready("queue", False, str(error))
             log_event(log, logging.WARNING, "waiting for the queue", url=topic.broker.safe_url, error=error)
             if backoff.wait(stop):

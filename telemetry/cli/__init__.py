@@ -14,6 +14,7 @@ import click
 from telemetry import __version__
 from telemetry.broker import BrokerError, BrokerUnavailable, TopicFull
 from telemetry.cli.admin import config, migrate, verify
+from telemetry.cli.api import serve
 from telemetry.cli.queue import queue
 from telemetry.cli.roles import collect, stream
 from telemetry.cli.up import up
@@ -42,7 +43,7 @@ def cli() -> None:
     """
 
 
-for command in (up, stream, collect, migrate, queue, verify, config):
+for command in (up, stream, collect, serve, migrate, queue, verify, config):
     cli.add_command(command)
 
 

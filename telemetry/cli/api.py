@@ -1,0 +1,42 @@
+"""`telemetry serve`: the REST API as a process of its own."""
+
+import logging
+from typing import Any
+
+import click
+
+from telemetry import config as c
+from telemetry.cli.options import API, LOGS, need, options
+from telemetry.cli.wiring import start_logs
+from telemetry.config import ConfigError
+from telemetry.runtime.logs import log_event
+from telemetry.store.errors import StoreError
+from telemetry.store.session import check_url
+from webapi.options import ApiOptions
+from webapi.server import serve as serve_api
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@options(c.DATABASE_URL, *API, *LOGS)
+def serve(**values: Any) -> int:
+    """Answer questions over HTTP: Swagger UI at /swagger, probes at /livez and /readyz, metrics at /metrics.
+
+    The reader's database URL is enough. Starts before its database does, and says so at /readyz.
+    """
+    start_logs(values)
+    url = need(values, c.DATABASE_URL)
+    try:
+        check_url(url)
+    except StoreError as error:
+        raise ConfigError(f"--{c.DATABASE_URL.flag} (or {c.DATABASE_URL.env}) {error}") from None
+    return serve_api(
+        database_url=url,
+        host=values["api_host"],
+        port=values["api_port"],
+        workers=values["api_workers"],
+        threads=values["api_threads"],
+        options=ApiOptions(statement_timeout=values["statement_timeout"], connections=values["api_threads"]),
+        ready=lambda host, port: log_event(log, logging.INFO, "serving the API", url=f"http://{host}:{port}"),
+    )

@@ -91,7 +91,7 @@ def test_holding_a_batch_keeps_it_for_as_long_as_it_takes(topic: Topic, real_ser
     with topic.consumer(stall_limit=LEASE / 2) as patient, topic.consumer() as rival:
         batch = Loop(patient).next()
         others = Loop(rival)
-        for n in range(40):
+        for n in range(15):
             batch.hold()
             publish(topic, f"quick {n}")
             assert others.ids() == [f"quick {n}"]
@@ -215,3 +215,26 @@ def test_an_entry_deleted_by_hand_while_it_is_in_flight_troubles_nobody(topic: T
     client.close()
     assert [message.id for message in drain_all(topic)] == ["b"]
     assert topic.stats().in_flight == 0
+
+
+def test_a_lapsed_lease_behind_many_live_ones_is_found(make_topic: MakeTopic) -> None:
+    topic = make_topic(capacity=200, lease=30.0)
+    publish(topic, *(f"m:{n}" for n in range(100)))
+    holder, heir = topic.leases("holder"), topic.leases("heir")
+    *_, last = holder.take(100)
+    holder.release([last])
+    found = until(lambda: heir.reap(1)[0], "the search goes on where it stopped")
+    assert [one.entry for one in found] == [last.entry]
+
+
+def test_settling_an_old_copy_does_not_forget_the_id_of_a_newer_one(topic: Topic, server: Server) -> None:
+    publish(topic, "a")
+    leases = topic.leases("one")
+    (old,) = leases.take(1)
+    client = server.client()
+    client.hdel(topic.keys.ids, "a")  # as a lost tail would
+    client.close()
+    with topic.producer() as producer:
+        assert producer.publish("a", b"x").new
+        assert leases.settle([old]) == 1
+        assert not producer.publish("a", b"x").new

@@ -121,3 +121,20 @@ def test_the_lines_around_a_bad_row_are_stored(name: str) -> None:
         assert item.reason
         assert len(item.raw) <= RAW_KEPT
         assert all(character.isprintable() or character in "\t\n" for character in item.raw)
+
+
+@pytest.mark.parametrize("pod", ["pod", "pöd"])
+@pytest.mark.parametrize("every", [3, 97, 1000])
+def test_a_long_file_with_all_that_can_be_wrong_reads_the_same_in_any_blocks(pod: str, every: int) -> None:
+    makers = list(MUTATIONS.values())
+    lines = [quoted(row(pod=f"{pod}-{i}", device='a "b"\nc' if i % 401 == 0 else "nvidia0")) for i in range(1, 2500)]
+    for turn, i in enumerate(range(every, len(lines), every)):
+        lines[i] = makers[turn % len(makers)](quoted(row()))
+    with source_of(export(*lines)) as source:
+        whole = everything(source)
+        rejected = {number for number, fate in whole.items() if len(fate) == 2}
+        assert rejected == set(range(every, len(lines), every))
+        pods = [fate[1].pod for _, fate in sorted(whole.items()) if len(fate) == 5]
+        assert pods == [f"{pod}-{i + 1}" for i in range(len(lines)) if i not in rejected]
+        for step in (13, 64, 700):
+            assert everything(source, range(step, source.length, step)) == whole

@@ -36,20 +36,29 @@ class Cells:
         return cls(np.zeros(rows, np.int32), [""], {})
 
 
-def parse_records(data: bytes, names: Sequence[str], wanted: Sequence[int]) -> dict[int, Any]:
-    """Position -> dictionary array, for the positions `wanted`, of CSV records without a header.
+def parse_records(data: bytes, names: Sequence[str], wanted: Sequence[int]) -> tuple[dict[int, Any], dict[int, int]]:
+    """(position -> dictionary array, for the positions `wanted`; row left out -> number of its fields).
 
-    Raises pa.ArrowInvalid when a row has not as many fields as there are names.
+    `data` is records without a header. A row that has not as many fields as there are names is left out; unless
+    all is ASCII it raises pa.ArrowInvalid, because pyarrow decodes such a row before it asks what to do.
     """
+    odd: dict[int, int] = {}
+
+    def leave_out(row: Any) -> str:
+        odd[row.number - 1] = row.actual_columns
+        return "skip"
+
     if not data:
         nothing = pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.binary()))
-        return dict.fromkeys(wanted, nothing)
+        return dict.fromkeys(wanted, nothing), odd
     columns = [str(position) for position in range(len(names))]
     kind = pa.dictionary(pa.int32(), pa.binary())
     table = pa.csv.read_csv(
         pa.py_buffer(data),
         read_options=pa.csv.ReadOptions(use_threads=False, column_names=columns, block_size=len(data) + 1),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        parse_options=pa.csv.ParseOptions(
+            newlines_in_values=True, invalid_row_handler=leave_out if data.isascii() else None
+        ),
         convert_options=pa.csv.ConvertOptions(
             check_utf8=False,
             include_columns=[columns[position] for position in wanted],
@@ -57,11 +66,12 @@ def parse_records(data: bytes, names: Sequence[str], wanted: Sequence[int]) -> d
             strings_can_be_null=False,
         ),
     )
-    return {position: _single(table.column(columns[position])) for position in wanted}
+    return {position: joined(table.column(columns[position]).chunks) for position in wanted}, odd
 
 
-def _single(column: Any) -> Any:
-    return column.chunk(0) if column.num_chunks == 1 else column.unify_dictionaries().combine_chunks()
+def joined(arrays: Sequence[Any]) -> Any:
+    """One dictionary array of several, one after the other."""
+    return arrays[0] if len(arrays) == 1 else pa.chunked_array(arrays).unify_dictionaries().combine_chunks()
 
 
 def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:

@@ -70,17 +70,15 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
     row = np.flatnonzero(~bad & ~blank)
     record = row // per
     gpus, workloads, gpu, workload = _dimensions(fields, metric, record, row)
-    metric_codes, kept = pd.factorize(metric.codes[row])
-    metrics: dict[str, int] = {}
-    metric_of = np.array([metrics.setdefault(metric.texts[int(code)], len(metrics)) for code in kept], np.int32)
+    metrics, metric_of = _metrics(metric, row)
     return Readings(
         row=row,
         time=times[fields["timestamp"].codes[record]],
         gpus=gpus,
-        metrics=list(metrics),
+        metrics=metrics,
         workloads=workloads,
         gpu=gpu,
-        metric=metric_of[metric_codes],
+        metric=metric_of,
         workload=workload,
         value=numbers[value.codes[row]],
         blank=int(blank.sum()),
@@ -124,6 +122,14 @@ def _sentinels(values: NDArray[np.float64], metric: Cells) -> NDArray[np.bool_]:
         of_metric = large[metric.codes[large] == code]
         blank[of_metric] = blank_mask(values[of_metric], metric.texts[code])
     return blank
+
+
+def _metrics(metric: Cells, row: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int32]]:
+    """(names, index of each reading's): two spellings that differ in blanks are one name."""
+    codes, kept = pd.factorize(metric.codes[row])
+    names: dict[str, int] = {}
+    number = np.array([names.setdefault(metric.texts[int(code)], len(names)) for code in kept], np.int32)
+    return list(names), number[codes]
 
 
 def _dimensions(

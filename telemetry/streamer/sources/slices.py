@@ -6,16 +6,18 @@ where records begin (`records`) and what their fields mean (`readings`).
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from telemetry.streamer.sources.cells import parse_records
+from telemetry.streamer.sources.cells import joined, parse_records
 from telemetry.streamer.sources.records import MAX_RECORD, Records
 
+FEW = 64
+"""Records that are rather read one by one than given to pyarrow again."""
 RAW_KEPT = 2_000
 """Characters of a rejected row's text that are kept."""
 
@@ -35,19 +37,23 @@ class Slice:
     """The records low .. high - 1 of each of one or more scanned pieces."""
 
     def __init__(self, parts: Sequence[tuple[Records, int, int]]) -> None:
-        self._parts = parts
-        self._lengths = np.cumsum([high - low for _, low, high in parts], dtype=np.int64)
-        self.broken = np.concatenate([records.broken[low:high] for records, low, high in parts])
+        pieces = [piece.data[int(piece.starts[low]) : int(piece.ends[high - 1])] for piece, low, high in parts]
+        places = np.cumsum([0, *(len(piece) + 1 for piece in pieces)])
+        self._data = b"\n".join(pieces)
+        moves = [int(place - piece.starts[low]) for place, (piece, low, _) in zip(places, parts, strict=False)]
+        self._starts = np.concatenate(
+            [p.starts[low:high] + by for (p, low, high), by in zip(parts, moves, strict=True)]
+        )
+        self._ends = np.concatenate([p.ends[low:high] + by for (p, low, high), by in zip(parts, moves, strict=True)])
+        self._joined = any(piece.joined for piece, _, _ in parts)
+        self.broken = np.concatenate([piece.broken[low:high] for piece, low, high in parts])
 
     def __len__(self) -> int:
         return len(self.broken)
 
     def raw(self, record: int) -> bytes:
         """The bytes of one record."""
-        part = int(np.searchsorted(self._lengths, record, side="right"))
-        records, _, high = self._parts[part]
-        at = record - int(self._lengths[part]) + high
-        return records.data[int(records.starts[at]) : int(records.ends[at])]
+        return self._data[int(self._starts[record]) : int(self._ends[record])]
 
     def text(self, record: int) -> str:
         """For a person: shortened, and what is no UTF-8 or cannot be printed shown as escapes."""
@@ -58,52 +64,64 @@ class Slice:
         """The columns at the positions `wanted`, and what cannot be used."""
         good = np.flatnonzero(~self.broken)
         bad = {int(record): self._why_broken(int(record)) for record in np.flatnonzero(self.broken)}
-        columns = self._as_is(good, names, wanted)
-        return self._rewritten(good, bad, names, wanted) if columns is None else Parsed(columns, good, bad)
+        parts = list(self._parts(good, names, wanted))
+        columns = {position: joined([part.columns[position] for part in parts]) for position in wanted}
+        kept = np.concatenate([part.kept for part in parts])
+        return Parsed(columns, kept, bad | {record: why for part in parts for record, why in part.bad.items()})
 
-    def _as_is(self, good: NDArray[np.int64], names: Sequence[str], wanted: Sequence[int]) -> dict[int, Any] | None:
+    def _parts(self, good: NDArray[np.int64], names: Sequence[str], wanted: Sequence[int]) -> Iterator[Parsed]:
+        """The records as they are, but for the few around one that pyarrow would divide otherwise."""
+        parsed = self._as_is(good, names, wanted)
+        if parsed is not None:
+            yield parsed
+        elif len(good) <= FEW:
+            yield self._rewritten(good, names, wanted)
+        else:
+            for half in np.array_split(good, 2):
+                yield from self._parts(half, names, wanted)
+
+    def _as_is(self, good: NDArray[np.int64], names: Sequence[str], wanted: Sequence[int]) -> Parsed | None:
         """What pyarrow makes of the unchanged bytes, or None when it may divide them otherwise than `records`.
 
         pyarrow ends a row at any line end outside quotes. Where each record is one line without a lone CR it can
         only leave quotes open: then it sees too few rows, or the last record does not end.
         """
-        data = self._data(good)
-        if any(records.joined for records, _, _ in self._parts) or data.startswith(b"\xef\xbb\xbf"):
+        data = self._bytes(good)
+        if data.startswith(b"\xef\xbb\xbf") or (self._joined and data.count(b"\n") != len(good) - 1):
             return None  # pyarrow would leave out the mark
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
             return None
         if len(good) and fields_of(self.raw(int(good[-1]))) is None:
             return None
         try:
-            columns = parse_records(data, names, wanted)
+            columns, odd = parse_records(data, names, wanted)
         except pa.ArrowInvalid:  # a row of the wrong length
             return None
-        return columns if all(len(column) == len(good) for column in columns.values()) else None
+        if any(len(column) + len(odd) != len(good) for column in columns.values()):
+            return None
+        bad = {int(good[row]): _miscounted(fields, names) for row, fields in odd.items()}
+        return Parsed(columns, np.delete(good, list(odd)), bad)
 
-    def _rewritten(
-        self, good: NDArray[np.int64], bad: dict[int, str], names: Sequence[str], wanted: Sequence[int]
-    ) -> Parsed:
+    def _rewritten(self, good: NDArray[np.int64], names: Sequence[str], wanted: Sequence[int]) -> Parsed:
         """The same, slower, of any bytes: Python's csv module reads each record, pyarrow gets every field quoted."""
-        bad, lines = dict(bad), {}
+        bad, lines = {}, {}
         for record in good.tolist():
             fields = fields_of(self.raw(record))
             if fields is None:
                 bad[record] = _UNBALANCED
             elif len(fields) != len(names):
-                bad[record] = f"{len(fields)} fields where the header has {len(names)}"
+                bad[record] = _miscounted(len(fields), names)
             else:
                 lines[record] = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
-        columns = parse_records("\n".join(lines.values()).encode("latin-1"), names, wanted)
+        columns, _ = parse_records("\n".join(lines.values()).encode("latin-1"), names, wanted)
         return Parsed(columns, np.array(list(lines), np.int64), bad)
 
-    def _data(self, good: NDArray[np.int64]) -> bytes:
-        """The bytes of the records `good`, one per line; in one piece where they are so in the file."""
-        if len(good) == len(self):
-            return b"\n".join(
-                records.data[int(records.starts[low]) : int(records.ends[high - 1])]
-                for records, low, high in self._parts
-            )
-        return b"\n".join(self.raw(record) for record in good.tolist())
+    def _bytes(self, good: NDArray[np.int64]) -> bytes:
+        """The records `good`, one per line. Where they follow each other, so do their bytes."""
+        first = np.flatnonzero(np.diff(good, prepend=-2) != 1)
+        last = np.append(first, len(good))[1:] - 1
+        runs = zip(self._starts[good[first]].tolist(), self._ends[good[last]].tolist(), strict=True)
+        return b"\n".join(self._data[start:end] for start, end in runs)
 
     def _why_broken(self, record: int) -> str:
         return f"longer than {MAX_RECORD} bytes" if len(self.raw(record)) > MAX_RECORD else _UNBALANCED
@@ -116,6 +134,10 @@ def fields_of(record: bytes) -> list[str] | None:
     except csv.Error:
         return None
     return rows[0] if len(rows) == 2 else None
+
+
+def _miscounted(fields: int, names: Sequence[str]) -> str:
+    return f"{fields} fields where the header has {len(names)}"
 
 
 def _shown(found: re.Match[str]) -> str:

@@ -12,6 +12,8 @@ DEAD_HEADER = "dead"
 
 LONGEST = 2_000
 """Characters of an id or a reason that are kept of a message of unknown making."""
+LONGEST_ORIGIN = 128
+"""Characters of an origin, the last ones: they hold the entry. It must fit an index row beside 400 of the id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def letter_of(letter: DeadLetter) -> Letter:
         format=_storable(letter.headers.get(FORMAT_HEADER, "")),
         reason=_storable(letter.reason),
         attempts=letter.attempts,
-        origin=_storable(letter.origin),
+        origin=_storable(letter.origin[-LONGEST_ORIGIN:]),
         payload=letter.body,
     )
 

@@ -15,6 +15,6 @@ class DeadBlockSink:
         """Keep the letter durably; harmless when it was kept, or its block settled, before."""
         dead_id = dead_id_of(letter.headers)
         row = letter_of(letter)
-        if dead_id is not None and self.dead.bury_again(dead_id, row.reason, letter.attempts):
+        if dead_id is not None and self.dead.bury_again(dead_id, row):
             return
         self.dead.bury(row)

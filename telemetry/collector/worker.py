@@ -28,6 +28,8 @@ POISON_LOSSES = 5
 SHARED_LOSSES = 2
 """The same for a batch, before its messages are tried one by one."""
 
+OTHER = "the ledger has other rows than {block.rows} at {block.first_row}, or none and a streamer that comes to them"
+
 Result = TypeVar("Result")
 
 
@@ -89,7 +91,9 @@ class Worker:
             return unpack(message, self.max_bytes)
         except BlockError as error:
             self._reject(batch, message, str(error))
-            return None
+        except Exception as error:  # a fault of ours; what it was about is kept, and the others are stored
+            self._reject(batch, message, f"{type(error).__name__}: {error}")
+        return None
 
     def _settle_together(self, batch: Batch, parcels: Sequence[Parcel]) -> None:
         losses = SHARED_LOSSES if len(parcels) > 1 else POISON_LOSSES
@@ -142,7 +146,7 @@ class Worker:
         elif standing is Standing.UNKNOWN:
             self._reject(batch, parcel.message, "not reserved: no streamer has announced rows of this source")
         elif standing is Standing.OTHER:
-            self._reject(batch, parcel.message, f"the ledger has other rows than {block.rows} at {block.first_row}")
+            self._reject(batch, parcel.message, OTHER.format(block=block))
         elif standing is Standing.OPEN:
             self._settle_together(batch, [parcel])
         else:

@@ -26,9 +26,16 @@ class Account:
     differing: int
 
     @property
+    def lost(self) -> int:
+        """Readings that were reserved and stand in no block; anything but 0 is a fault."""
+        reserved = self.next_row if self.length is None else min(self.next_row, self.length)
+        return reserved - self.read - self.unsettled
+
+    @property
     def reconciles(self) -> bool:
-        """read = stored + blank + rejected + dead, and each block has its own samples."""
-        return self.read == self.stored + self.blank + self.rejected + self.dead and not self.differing
+        """read = stored + blank + rejected + dead, no block is missing, and each has its own samples."""
+        settled = self.stored + self.blank + self.rejected + self.dead
+        return self.read == settled and not self.differing and not self.lost
 
     @property
     def complete(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from telemetry.store.errors import StoreBusy
 from telemetry.store.gate import Standing, standing_of
 from telemetry.store.queries import query
 from telemetry.store.session import Session
@@ -65,15 +66,18 @@ class DeadBlocks:
             if letter.source is not None and connection.execute(query("gate_dead"), values).fetchone() is None:
                 key = (letter.source, letter.first_row or 0)
                 standing = standing_of(connection, [(*key, letter.rows)])[key]
+                if standing is Standing.OPEN:
+                    raise StoreBusy(f"somebody else was at {letter.message_id}")
                 if standing not in (Standing.OTHER, Standing.UNKNOWN):
                     return standing
                 values |= {"source": None, "first_row": None}
             connection.execute(query("bury"), values)
         return Standing.STORED
 
-    def bury_again(self, dead_id: int, reason: str, attempts: int) -> bool:
-        """A block that was replayed died again: keep why. False when there is no such dead block."""
-        return self._one("bury_again", id=dead_id, reason=reason, attempts=attempts) is not None
+    def bury_again(self, dead_id: int, letter: Letter) -> bool:
+        """A block that was replayed died again: keep why. False when that dead block is gone, or another message."""
+        values = {"message_id": letter.message_id, "reason": letter.reason, "attempts": letter.attempts}
+        return self._one("bury_again", id=dead_id, **values) is not None
 
     def all(self) -> Iterator[DeadBlock]:
         """Every dead block without its payload, oldest first, read page by page."""

@@ -35,35 +35,42 @@ class NotMigrated(StoreUnavailable):
     """Raised when the schema is older than this version; `telemetry migrate` brings it up to date."""
 
 
-_UNAVAILABLE_CLASSES = ("53", "42", "58")
+_LOST = ("53200", "25P03", "25P04", "40003")
+_UNAVAILABLE_CLASSES = ("53", "57", "42", "58")
 _UNAVAILABLE = ("0A000", "25006")
-_BUSY = ("40001", "40P01", "57014")
+_BUSY = ("40", "57014")
 
 
 def translate(error: psycopg.Error) -> StoreError:
     """The error of this package that stands for a driver's, by SQLSTATE (PostgreSQL, Appendix A).
 
-    08, 57P, 53, 58 (the server's disk), 42, 0A000, 25006 and a connection that breaks are an outage; 40001,
-    40P01, 55P03 and 57014 (somebody cancelled the statement) ask for another try; anything else concerns the data.
+    08, 57, 53, 58 (the server's disk), 42, 0A000, 25006, a server's time-out for transactions (25P03, 25P04) and a
+    connection that breaks are an outage; 40, 55P03 and 57014 (somebody cancelled the statement) ask for another
+    try; anything else concerns the data.
     """
     state = error.sqlstate
     text = _sentence(error)
     if state is None:
-        if isinstance(error, psycopg.OperationalError):
-            denied = "authentication failed" in text or "no pg_hba.conf entry" in text or "does not exist" in text
-            return StoreDenied(text) if denied else StoreLost(text)
-        return StoreRefused(text)
-    if state == "53200" or state.startswith(("08", "57P")):
+        return _without_state(error, text)
+    if state in _LOST or state.startswith(("08", "57P")):
         return StoreLost(f"{text} ({state})")
     if state.startswith("28") or state == "3D000":
         return StoreDenied(f"{text} ({state})")
     if state == "55P03":
         return StoreLocked(f"{text} ({state})")
-    if state in _BUSY:
+    if state.startswith(_BUSY):
         return StoreBusy(f"{text} ({state})")
     if state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE:
         return StoreUnavailable(f"{text} ({state})")
     return StoreRefused(f"{text} ({state})")
+
+
+def _without_state(error: psycopg.Error, text: str) -> StoreError:
+    """Errors that no server sent: connecting failed, the connection broke, or is used after it did."""
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        denied = "authentication failed" in text or "no pg_hba.conf entry" in text or "does not exist" in text
+        return StoreDenied(text) if denied else StoreLost(text)
+    return StoreRefused(text)
 
 
 def _sentence(error: psycopg.Error) -> str:

@@ -14,10 +14,14 @@ log = logging.getLogger(__name__)
 PREFIX = "telemetry-"
 """How the application_name of every session of this project begins."""
 
+KINDS = ("collector", "streamer")
+"""Whose sessions hold rows for moments only. A migration or a reader of everything may take its time."""
+
 
 def end_stuck_peers(connection: Connection, *, older_than: float) -> int:
-    """End the writers' sessions of this database whose transaction is older than `older_than` seconds; how many."""
-    ended = connection.execute(query("end_stuck_peers"), {"prefix": f"{PREFIX}%", "older": older_than}).fetchall()
+    """End streamers' and collectors' sessions of this database in a transaction older than that (seconds); how many."""
+    names = [f"{PREFIX}{kind}@%" for kind in KINDS]
+    ended = connection.execute(query("end_stuck_peers"), {"names": names, "older": older_than}).fetchall()
     for name, age in ended:
         log.warning("ended a stuck session", extra={"session": name, "transaction_seconds": round(age, 1)})
     return len(ended)

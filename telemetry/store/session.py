@@ -4,11 +4,11 @@ What lives here: how we connect (time-outs, names, keepalives) and the seam wher
 ours. What does not: any question (the other modules), the API's pool (`reader`).
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -18,13 +18,17 @@ from telemetry.store.errors import StoreError, translate
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
+_LOGIN = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)
+_PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'?|[^&\s]*)", re.IGNORECASE)
+
+
 def safe_url(url: str) -> str:
-    """The URL without its password, to be shown."""
-    parts = urlsplit(url)
-    if not parts.password:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    """The URL, or libpq's key=value form, without its passwords, to be shown; even if it can be used for nothing else.
+
+    What stands between the first colon and the last @ is taken for the password, as an unencoded one may hold
+    any character.
+    """
+    return _PASSWORD.sub(r"\1***", _LOGIN.sub(r"\1:***@", url))
 
 
 def check_url(url: str) -> None:
@@ -90,13 +94,24 @@ class Session:
 
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self.url, autocommit=True, **self._parameters)
+            self._connection = self._connect()
             self.generation += 1
-            with self._connection.cursor() as cursor:
+        return self._connection
+
+    def _connect(self) -> Connection:
+        """A connection that is set up entirely, or none."""
+        own = conninfo_to_dict(self.url).get("options")  # what the URL asks for is kept, ours comes last
+        options = f"{own} {self._parameters['options']}" if own else self._parameters["options"]
+        connection: Connection = psycopg.connect(self.url, autocommit=True, **{**self._parameters, "options": options})
+        try:
+            with connection.cursor() as cursor:
                 cursor.execute("SELECT FROM pg_settings WHERE name = 'timescaledb.enable_direct_compress_copy'")
                 if cursor.rowcount:  # per session, and off by default
                     cursor.execute("SET timescaledb.enable_direct_compress_copy = on")
-        return self._connection
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
         """Close the connection; harmless when there is none."""

@@ -4,8 +4,9 @@ Once only rests on this: a block that is delivered twice finds its ledger row se
 who calls acknowledges after the commit.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 import psycopg
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from telemetry.block import Block
 from telemetry.store.copy import copy_samples, days_of, pack
 from telemetry.store.dimensions import Dimensions
-from telemetry.store.errors import StoreError
+from telemetry.store.errors import StoreError, StoreRefused
 from telemetry.store.gate import Standing, open_gate, standing_of
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query
@@ -23,7 +24,12 @@ from telemetry.store.session import Connection, Session
 NEWS = 10_000_000
 """µs by which a GPU's last_seen may lag behind its newest reading."""
 
+MAX_DAYS = 400
+"""Days that one block's samples may fall on: each is a partition, or a chunk, to be locked and kept in memory."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Result = TypeVar("Result")
 
 
 class Writer:
@@ -32,6 +38,7 @@ class Writer:
     def __init__(self, *, session: Session, lease: float) -> None:
         self.session, self.lease = session, lease
         self._dimensions = Dimensions(session=session)
+        self._generation = -1
         self._days: set[str] = set()
         self._seen: dict[int, tuple[int, int]] = {}
 
@@ -41,38 +48,43 @@ class Writer:
         Raises StoreError: then none is stored (or, if the connection broke in the commit, all may be: the next
         delivery finds out).
         """
-        try:
-            self._prepare(blocks)
-            with self.session.use() as connection:
-                with connection.transaction():
-                    opened = open_gate(connection, blocks)
-                    self._fill(connection, [block for block in blocks if _key(block) in opened], opened)
-                shut = [(*_key(block), block.rows) for block in blocks if _key(block) not in opened]
-                standing = standing_of(connection, shut)
-        except StoreError:
-            self._days.clear()  # perhaps retention has dropped one of them
-            raise
-        result = [standing.get(_key(block), Standing.STORED) for block in blocks]
+        result = self._prepared(blocks, lambda: self._store(blocks))
         kept = (Standing.STORED, Standing.SETTLED)
         self._touch([block for block, became in zip(blocks, result, strict=True) if became in kept])
         return result
 
-    def store_replayed(self, block: Block, dead_id: int) -> Standing:
-        """Store a block that was dead: SETTLED if it is so no more, OTHER if other rows stand in its place."""
-        self._prepare([block])
+    def _store(self, blocks: Sequence[Block]) -> list[Standing]:
         with self.session.use() as connection:
-            with connection.transaction() as transaction:
-                if connection.execute(query("exhume"), {"id": dead_id}).fetchone() is None:
-                    return Standing.SETTLED
-                connection.execute(query("know_source"), {"source": block.source})
-                number = connection.execute(query("settle_replayed"), _counts(block)).fetchone()
-                if number is None:
-                    raise psycopg.Rollback(transaction)
-                self._fill(connection, [block], {_key(block): number[0]})
+            with connection.transaction():
+                opened = open_gate(connection, blocks)
+                self._fill(connection, [block for block in blocks if _key(block) in opened], opened)
+            shut = [(*_key(block), block.rows) for block in blocks if _key(block) not in opened]
+            standing = standing_of(connection, shut)
+        return [standing.get(_key(block), Standing.STORED) for block in blocks]
+
+    def store_replayed(self, block: Block, dead_id: int) -> Standing:
+        """Store a block that was dead, once.
+
+        SETTLED if it is so no more; OTHER if other rows stand in its place, a streamer will come to them by itself,
+        or the dead block of this number is another message. Raises StoreError: it is dead as before.
+        """
+        became = self._prepared([block], lambda: self._store_replayed(block, dead_id))
+        if became is Standing.STORED:
+            self._touch([block])
+        return became
+
+    def _store_replayed(self, block: Block, dead_id: int) -> Standing:
+        number: tuple[int, ...] | None = None
+        with self.session.use() as connection, connection.transaction() as transaction:
+            if connection.execute(query("exhume"), {"id": dead_id, "message_id": block.id}).fetchone() is None:
+                exists = connection.execute(query("dead_exists"), {"id": dead_id}).fetchone()
+                return Standing.SETTLED if exists is None else Standing.OTHER
+            for gate in ("settle_replayed", "adopt"):
+                number = number or connection.execute(query(gate), _counts(block)).fetchone()
             if number is None:
-                return Standing.OTHER
-        self._touch([block])
-        return Standing.STORED
+                raise psycopg.Rollback(transaction)
+            self._fill(connection, [block], {_key(block): number[0]})
+        return Standing.STORED if number else Standing.OTHER
 
     def probe(self) -> None:
         """A small transaction; StoreError when the database does not work."""
@@ -84,14 +96,37 @@ class Writer:
         with self.session.use() as connection:
             return end_stuck_peers(connection, older_than=2 * self.lease)
 
+    def _prepared(self, blocks: Sequence[Block], store: Callable[[], Result]) -> Result:
+        """Prepare and store. When a partition was known and is gone (retention dropped it), make it and try again."""
+        known = bool(self._days)
+        try:
+            self._prepare(blocks)
+            return store()
+        except StoreError as error:
+            self._days.clear()
+            if not (known and isinstance(error, StoreRefused)):
+                raise
+        self._prepare(blocks)
+        return store()
+
     def _prepare(self, blocks: Sequence[Block]) -> None:
         """Dimensions and partitions, each committed by itself before the transaction: it must not wait for them."""
         self._dimensions.learn(blocks)
-        days = set().union(*(days_of(block) for block in blocks)) - self._days
-        if days:
+        if self._generation != self.session.generation:  # perhaps another server, or another state of it
+            self._generation = self.session.generation
+            self._days.clear()
+            self._seen.clear()
+        days: set[str] = set()
+        for block in blocks:
+            own = days_of(block)
+            if len(own) > MAX_DAYS:
+                raise StoreRefused(f"readings of {len(own)} different days in one message; {MAX_DAYS} is the most")
+            days |= own
+        missing = sorted(days - self._days)
+        for at in range(0, len(missing), MAX_DAYS):
             with self.session.use() as connection:
-                connection.execute(query("ensure_days"), {"days": sorted(days)})
-            self._days |= days
+                connection.execute(query("ensure_days"), {"days": missing[at : at + MAX_DAYS]})
+        self._days.update(missing)
 
     def _fill(self, connection: Connection, blocks: Sequence[Block], numbers: dict[tuple[str, int], int]) -> None:
         """COPY the blocks' samples and insert their rejected rows, under their numbers in the ledger."""

@@ -13,17 +13,19 @@ CREATE TABLE gpus (
     first_seen  timestamptz,            -- times of readings, not of their arrival; NULL until one is stored
     last_seen   timestamptz
 );
-CREATE INDEX gpus_id ON gpus (id);
-CREATE INDEX gpus_place ON gpus (hostname, gpu_id);
+-- By hash: 1,024 characters may be more bytes than a row of a B-tree takes.
+CREATE INDEX gpus_id ON gpus USING hash (id);
+CREATE INDEX gpus_hostname ON gpus USING hash (hostname);
 COMMENT ON TABLE gpus IS 'One row per identity and place of a GPU or MIG instance; a GPU that moves gets another row with the same id.';
 
 CREATE TABLE metrics (
     metric      smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name        text NOT NULL UNIQUE,   -- as the source writes it
+    name        text NOT NULL,          -- as the source writes it
     canonical   text NOT NULL,          -- DCGM's classic name where the catalogue knows it, else name
     unit        text NOT NULL,
     kind        text NOT NULL,          -- gauge, counter or code
-    description text NOT NULL
+    description text NOT NULL,
+    CONSTRAINT metrics_name EXCLUDE USING hash (name WITH =)  -- unique, however long it is
 );
 COMMENT ON TABLE metrics IS 'Every metric name that was ever read, with what the catalogue knows of it.';
 
@@ -94,5 +96,5 @@ CREATE TABLE dead_blocks (
     died_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     payload    bytea NOT NULL
 );
-CREATE UNIQUE INDEX dead_blocks_once ON dead_blocks (origin, message_id);
+CREATE UNIQUE INDEX dead_blocks_once ON dead_blocks (origin, left(message_id, 400));
 COMMENT ON TABLE dead_blocks IS 'Messages that could not be stored, with their payload: telemetry queue dead list, show, replay, drop.';

@@ -11,7 +11,7 @@ SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
 SELECT name FROM schema_migrations WHERE name LIKE '002\_samples.%';
 
 -- name: create_migrations
-CREATE TABLE schema_migrations (
+CREATE TABLE IF NOT EXISTS schema_migrations (
     name       text PRIMARY KEY,
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -23,11 +23,15 @@ SELECT pg_advisory_lock(hashtext('telemetry.migrate'));
 SELECT pg_advisory_unlock(hashtext('telemetry.migrate'));
 
 -- name: end_stuck_peers
-SELECT application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8
-FROM pg_stat_activity
-WHERE datname = current_database() AND application_name LIKE %(prefix)s AND pid <> pg_backend_pid()
-  AND xact_start < clock_timestamp() - make_interval(secs => %(older)s)
-  AND pg_has_role(usesysid, 'MEMBER') AND pg_terminate_backend(pid);
+-- First who, then the end of them: among other conditions of one WHERE it might be called for any session at all.
+WITH stuck AS MATERIALIZED (
+    SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS age
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE ANY(%(names)s::text[]) AND pid <> pg_backend_pid()
+      AND xact_start < clock_timestamp() - make_interval(secs => %(older)s)
+      AND pg_has_role(usesysid, 'USAGE')
+)
+SELECT application_name, age FROM stuck WHERE pg_terminate_backend(pid);
 
 -- name: reserve
 -- One statement, so that no row is lost between two commits. Times of a stamped source run 1 µs apart and never back.
@@ -43,7 +47,7 @@ WITH reserved AS (
 INSERT INTO blocks (source, first_row, rows, time0, leased_until)
 SELECT %(source)s, first_row, LEAST(%(rows)s, length - first_row), CASE WHEN %(stamped)s THEN time0 END,
        clock_timestamp() + make_interval(secs => %(lease)s)
-FROM reserved
+FROM reserved WHERE length IS NULL OR first_row < length
 RETURNING first_row, rows, (extract(epoch FROM time0) * 1000000)::bigint, tries;
 
 -- name: due
@@ -125,37 +129,54 @@ RETURNING block;
 -- name: bury
 INSERT INTO dead_blocks (message_id, source, first_row, rows, format, reason, attempts, origin, payload)
 VALUES (%(message_id)s, %(source)s, %(first_row)s, %(rows)s, %(format)s, %(reason)s, %(attempts)s, %(origin)s, %(payload)s)
-ON CONFLICT (origin, message_id) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id;
 
 -- name: bury_again
 UPDATE dead_blocks SET reason = %(reason)s, attempts = attempts + %(attempts)s, died_at = clock_timestamp()
-WHERE id = %(id)s RETURNING id;
+WHERE id = %(id)s AND message_id IN (%(message_id)s, '') RETURNING id;
 
 -- name: exhume
--- The gate of a replay: only who deletes the dead block may store it.
-DELETE FROM dead_blocks WHERE id = %(id)s RETURNING source, first_row, rows;
+-- The gate of a replay: only who deletes the dead block may store it. A dead block without an id is replayed under any.
+DELETE FROM dead_blocks WHERE id = %(id)s AND message_id IN (%(message_id)s, '') RETURNING id;
+
+-- name: dead_exists
+SELECT id FROM dead_blocks WHERE id = %(id)s;
 
 -- name: settle_replayed
--- The ledger row of a replayed block; one that was never reserved gets its row now.
-INSERT INTO blocks AS b (source, first_row, rows, leased_until, settled_at, stored, blank, rejected, dead)
-VALUES (%(source)s, %(first_row)s, %(rows)s, clock_timestamp(), clock_timestamp(), %(stored)s, %(blank)s, %(rejected)s, 0)
-ON CONFLICT (source, first_row) DO UPDATE
-    SET settled_at = clock_timestamp(), stored = %(stored)s, blank = %(blank)s, rejected = %(rejected)s, dead = 0
-    WHERE b.rows = %(rows)s AND b.dead = b.rows
+-- The ledger row of a replayed block, if all its rows are dead.
+UPDATE blocks SET settled_at = clock_timestamp(), stored = %(stored)s, blank = %(blank)s, rejected = %(rejected)s, dead = 0
+WHERE source = %(source)s AND first_row = %(first_row)s AND rows = %(rows)s AND dead = rows
 RETURNING block;
 
--- name: know_source
-INSERT INTO stream_progress (stream_id, next_row, next_time) VALUES (%(source)s, 0, clock_timestamp())
-ON CONFLICT (stream_id) DO NOTHING;
+-- name: adopt
+-- A replay of rows of a source that nobody ever reserved. They get a stream of their own, whose name no streamer can
+-- have: one that reads the source later starts at its row 0, and must not meet them.
+WITH adopted AS (
+    INSERT INTO stream_progress AS p (stream_id, next_row, next_time)
+    SELECT %(source)s || ':replayed', %(rows)s, clock_timestamp()
+    WHERE NOT EXISTS (SELECT FROM stream_progress WHERE stream_id = %(source)s)
+    ON CONFLICT (stream_id) DO UPDATE SET next_row = p.next_row + %(rows)s
+    RETURNING stream_id
+)
+INSERT INTO blocks (source, first_row, rows, leased_until, settled_at, stored, blank, rejected, dead)
+SELECT stream_id, %(first_row)s, %(rows)s, clock_timestamp(), clock_timestamp(), %(stored)s, %(blank)s, %(rejected)s, 0
+FROM adopted
+ON CONFLICT (source, first_row) DO NOTHING
+RETURNING block;
 
 -- name: reread
--- A slice that no streamer could read goes back to the streamers.
-WITH gone AS (DELETE FROM dead_blocks WHERE id = %(id)s AND source IS NOT NULL RETURNING source, first_row)
-UPDATE blocks b SET settled_at = NULL, stored = NULL, blank = NULL, rejected = NULL, dead = NULL, tries = 0,
-                    leased_until = clock_timestamp()
-FROM gone WHERE b.source = gone.source AND b.first_row = gone.first_row
-RETURNING b.first_row;
+-- A slice that no streamer could read goes back to the streamers; only if its ledger row is there to be given back.
+WITH back AS (
+    UPDATE blocks b SET settled_at = NULL, stored = NULL, blank = NULL, rejected = NULL, dead = NULL, tries = 0,
+                        leased_until = clock_timestamp()
+    FROM dead_blocks d
+    WHERE d.id = %(id)s AND b.source = d.source AND b.first_row = d.first_row AND b.dead = b.rows
+    RETURNING b.first_row
+), gone AS (
+    DELETE FROM dead_blocks WHERE id = %(id)s AND EXISTS (SELECT FROM back)
+)
+SELECT first_row FROM back;
 
 -- name: dead_list
 SELECT id, message_id, source, first_row, rows, format, reason, attempts, origin, died_at, length(payload)
@@ -170,9 +191,6 @@ SELECT count(*), coalesce(sum(rows), 0)::bigint FROM dead_blocks;
 
 -- name: dead_drop
 DELETE FROM dead_blocks WHERE id = %(id)s RETURNING id;
-
--- name: dead_ids
-SELECT id FROM dead_blocks ORDER BY id;
 
 -- name: reject
 INSERT INTO rejected_rows (block, source, row, reason, raw)
@@ -209,7 +227,7 @@ INSERT INTO metrics (name, canonical, unit, kind, description)
 SELECT * FROM unnest(%(keys)s::text[], %(canonicals)s::text[], %(units)s::text[], %(kinds)s::text[], %(descriptions)s::text[])
     AS m(name, canonical, unit, kind, description)
 ORDER BY name
-ON CONFLICT (name) DO NOTHING;
+ON CONFLICT DO NOTHING;
 
 -- name: seen
 -- Sorted, so that two collectors cannot deadlock; a GPU is touched only when it is news.
@@ -234,7 +252,7 @@ WITH counted AS (
            sum(b.rows) FILTER (WHERE b.settled_at IS NULL) AS unsettled,
            sum(b.stored) AS settled_stored, sum(b.blank) AS blank, sum(b.rejected) AS rejected, sum(b.dead) AS dead,
            sum(c.samples) AS stored,
-           count(*) FILTER (WHERE b.settled_at IS NOT NULL AND coalesce(c.samples, 0) <> b.stored) AS differing
+           count(*) FILTER (WHERE coalesce(c.samples, 0) <> coalesce(b.stored, 0)) AS differing
     FROM blocks b LEFT JOIN counted c USING (block)
     WHERE %(source)s::text IS NULL OR b.source = %(source)s
     GROUP BY b.source

@@ -26,8 +26,9 @@ BEGIN
         GRANT INSERT ON samples, rejected_rows TO telemetry_writer;
         GRANT INSERT, UPDATE, DELETE ON dead_blocks TO telemetry_writer;
         GRANT EXECUTE ON FUNCTION ensure_days(date[]) TO telemetry_writer;
-        -- The owner ends a writer's session that blocks a migration: this takes membership.
-        IF NOT pg_has_role(current_user, 'telemetry_writer', 'MEMBER') THEN
+        -- The owner ends a writer's session that blocks a migration: this takes membership that is inherited, which
+        -- who creates a role does not get by itself since PostgreSQL 16.
+        IF NOT pg_has_role(current_user, 'telemetry_writer', 'USAGE') THEN
             BEGIN
                 EXECUTE format('GRANT telemetry_writer TO %I', current_user);
             EXCEPTION WHEN insufficient_privilege THEN

@@ -1,0 +1,83 @@
+"""verify: whatever somebody does to the tables by hand is found."""
+
+from typing import LiteralString
+
+import pytest
+
+from telemetry.block import Rejection
+from tests.fixtures.ledger import Store, a_block
+
+
+@pytest.fixture
+def kept(store: Store) -> Store:
+    """16 readings: 8 stored (2 of them of a second block), 1 blank, 1 rejected, 4 dead, 2 unsettled."""
+    store.reserve(8, 2, 4, 2, length=100)
+    store.reserve(4, source="other")
+    store.stored(a_block(rows=8, blank=1, rejected=[Rejection(7, "value", "x")]), a_block(first_row=8, rows=2))
+    store.stored(a_block("other"))
+    store.bury(first_row=10)
+    return store
+
+
+def test_an_account_says_what_became_of_every_reading(kept: Store) -> None:
+    account = kept.account()
+    assert (account.next_row, account.length, account.read, account.unsettled) == (16, 100, 14, 2)
+    assert (account.stored, account.blank, account.rejected, account.dead) == (8, 1, 1, 4)
+    assert (account.differing, account.lost, account.reconciles, account.complete) == (0, 0, True, False)
+    assert kept.accounts.orphans() == 0
+    assert kept.accounts.gpus("s") == 1
+    assert [one.source for one in kept.accounts.of()] == ["other", "s"]
+    assert kept.accounts.of("nobody") == []
+    assert kept.accounts.gpus("nobody") == 0
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "DELETE FROM samples WHERE value = 3",
+        "DELETE FROM samples WHERE value >= 8",
+        "INSERT INTO samples SELECT * FROM samples WHERE value = 3",
+        "INSERT INTO samples SELECT time, gpu, metric, workload, value,"
+        " (SELECT block FROM blocks WHERE settled_at IS NULL) FROM samples WHERE value = 3",
+        "INSERT INTO samples SELECT time, gpu, metric, workload, value,"
+        " (SELECT block FROM blocks WHERE dead > 0) FROM samples WHERE value = 3",
+        "UPDATE blocks SET stored = stored + 1, blank = blank - 1 WHERE blank = 1",
+        "UPDATE blocks SET dead = 0 WHERE dead > 0",
+        "UPDATE blocks SET blank = blank + 1 WHERE first_row = 8",
+        "DELETE FROM blocks WHERE settled_at IS NULL",
+        "DELETE FROM blocks WHERE dead > 0",
+        "DELETE FROM blocks WHERE first_row = 0 AND source = 's'",
+        "UPDATE stream_progress SET next_row = next_row + 1",
+    ],
+)
+def test_what_somebody_did_to_the_tables_is_found(kept: Store, harm: LiteralString) -> None:
+    kept.database.ask(harm)
+    assert not kept.account().reconciles
+
+
+def test_samples_that_move_between_blocks_are_found_though_their_number_is_right(kept: Store) -> None:
+    kept.database.ask(
+        "INSERT INTO samples SELECT time, gpu, metric, workload, value, block + 1 FROM samples WHERE value = 3"
+    )
+    kept.database.ask("DELETE FROM samples WHERE value = 3 AND block = (SELECT min(block) FROM blocks)")
+    assert kept.account().stored == 8
+    assert kept.account().differing == 2
+    assert not kept.account().reconciles
+
+
+def test_samples_of_no_block_are_found(kept: Store) -> None:
+    kept.database.ask("INSERT INTO samples SELECT time, gpu, metric, workload, value, 999 FROM samples WHERE value = 3")
+    assert kept.accounts.orphans() == 2
+    assert kept.account().reconciles
+
+
+def test_settled_blocks_may_be_pruned_with_their_sums(kept: Store) -> None:
+    kept.database.ask("DELETE FROM samples WHERE block = (SELECT min(block) FROM blocks)")  # as retention does
+    kept.database.ask("DELETE FROM blocks WHERE source = 's' AND first_row = 0")
+    kept.database.ask(
+        "UPDATE stream_progress SET pruned_rows = 8, pruned_stored = 6, pruned_blank = 1, pruned_rejected = 1"
+        " WHERE stream_id = 's'"
+    )
+    account = kept.account()
+    assert (account.read, account.stored, account.reconciles) == (14, 8, True)
+    assert kept.accounts.orphans() == 0

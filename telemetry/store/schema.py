@@ -8,6 +8,8 @@ import hashlib
 import logging
 from typing import LiteralString
 
+from psycopg.errors import Diagnostic
+
 from telemetry.store.errors import NotMigrated, StoreLocked
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query, sql_folder
@@ -39,6 +41,7 @@ def migrate(session: Session, *, lease: float = 15.0) -> list[str]:
 
 def _migrate(connection: Connection) -> list[str]:
     connection.execute(query("migration_lock"))
+    connection.add_notice_handler(_warn)
     try:
         tier = in_use(connection) or _prepare(connection)
         done = {name for (name,) in connection.execute("SELECT name FROM schema_migrations")}
@@ -49,9 +52,16 @@ def _migrate(connection: Connection) -> list[str]:
                 connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", (name,))
         _reapply(connection)
     finally:
+        connection.remove_notice_handler(_warn)
         if not connection.broken:
             connection.execute(query("migration_unlock"))
     return applied
+
+
+def _warn(said: Diagnostic) -> None:
+    """What a migration could not do, and does without; lower than a warning nothing is sent."""
+    if (said.severity_nonlocalized or said.severity) == "WARNING":
+        log.warning("the server warned of a migration", extra={"why": said.message_primary})
 
 
 def _prepare(connection: Connection) -> Tier:

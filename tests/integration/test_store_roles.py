@@ -1,0 +1,171 @@
+"""Who may do what: exactly what they need."""
+
+import uuid
+from collections.abc import Iterator
+from typing import LiteralString
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+
+from telemetry.store.schema import migrate
+from telemetry.store.session import Session
+from tests.fixtures.ledger import Store, a_block
+from tests.fixtures.servers_postgres import PostgresServer
+from tests.fixtures.store import Database, create_database, drop_database
+
+TABLES = (
+    "blocks",
+    "dead_blocks",
+    "gpus",
+    "metrics",
+    "rejected_rows",
+    "samples",
+    "schema_migrations",
+    "stream_progress",
+    "telemetry",
+    "workloads",
+)
+WRITES = {
+    "blocks": "SELECT INSERT UPDATE DELETE",
+    "dead_blocks": "SELECT INSERT UPDATE DELETE",
+    "gpus": "SELECT INSERT UPDATE",
+    "metrics": "SELECT INSERT UPDATE",
+    "rejected_rows": "SELECT INSERT",
+    "samples": "SELECT INSERT",
+    "stream_progress": "SELECT INSERT UPDATE",
+    "workloads": "SELECT INSERT UPDATE",
+}
+ALL = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+
+
+def privileges(database: Database, role: str) -> dict[str, str]:
+    found = {}
+    for table in TABLES:
+        ask = "SELECT string_agg(p, ' ' ORDER BY n) FROM unnest(%s::text[]) WITH ORDINALITY AS a(p, n)"
+        found[table] = database.one(ask + " WHERE has_table_privilege(%s, %s, p)", list(ALL), role, f"public.{table}")
+    return found
+
+
+def test_no_table_is_left_out_here(database: Database) -> None:
+    ask = (
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')"
+        " ORDER BY relname"
+    )
+    assert tuple(name for (name,) in database.ask(ask)) == TABLES
+
+
+def test_the_reader_reads_and_nothing_else(database: Database) -> None:
+    assert privileges(database, database.server.reader) == dict.fromkeys(TABLES, "SELECT")
+
+
+def test_the_writer_may_do_exactly_this(database: Database) -> None:
+    assert privileges(database, database.server.writer) == dict.fromkeys(TABLES, "SELECT") | WRITES
+
+
+def test_both_may_read_days_that_are_made_later(store: Store) -> None:
+    store.reserve(4)
+    store.stored(a_block())
+    for url in (store.database.reader, store.database.writer):
+        with psycopg.connect(url) as connection:
+            assert connection.execute("SELECT count(*) FROM telemetry").fetchone() == (4,)
+            days = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'samples'::regclass LIMIT 1"
+            (day,) = connection.execute(days).fetchone() or ("samples",)
+            assert connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.SQL(day))).rowcount == 1
+
+
+WRITER_MAY_NOT: list[LiteralString] = [
+    "DELETE FROM samples",
+    "UPDATE samples SET value = 0",
+    "TRUNCATE samples",
+    "ALTER TABLE samples ADD COLUMN x int",
+    "DROP TABLE samples",
+    "DELETE FROM gpus",
+    "DELETE FROM rejected_rows",
+    "DELETE FROM stream_progress",
+    "DELETE FROM schema_migrations",
+    "INSERT INTO schema_migrations VALUES ('x')",
+    "CREATE TABLE public.mine (x int)",
+    "CREATE OR REPLACE VIEW telemetry AS SELECT 1",
+    "CREATE INDEX ON blocks (rows)",
+    "SET ROLE telemetry",
+]
+READER_MAY_NOT: list[LiteralString] = [
+    *WRITER_MAY_NOT,
+    "INSERT INTO samples SELECT * FROM samples",
+    "UPDATE blocks SET settled_at = NULL",
+    "DELETE FROM dead_blocks",
+    "SELECT FROM blocks FOR UPDATE",
+    "SELECT ensure_days(ARRAY['2024-01-01'::date])",
+    "INSERT INTO telemetry (value) VALUES (1)",
+    "SET ROLE telemetry_writer",
+]
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [("writer", text) for text in WRITER_MAY_NOT] + [("reader", text) for text in READER_MAY_NOT],
+)
+def test_the_others_are_refused(shared: Database, role: str, statement: LiteralString) -> None:
+    refused = (errors.InsufficientPrivilege, errors.ObjectNotInPrerequisiteState)  # the latter: a view of joins
+    with psycopg.connect(getattr(shared, role)) as connection, pytest.raises(refused):
+        connection.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def shared(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
+    """One database for tests that change nothing."""
+    name = create_database(postgres_server, migrated)
+    yield Database(postgres_server, name)
+    drop_database(postgres_server, name)
+
+
+def test_only_owner_and_writer_may_make_days(shared: Database, stranger: str) -> None:
+    ask = "SELECT has_function_privilege(%s, 'ensure_days(date[])', 'EXECUTE')"
+    roles = [shared.server.owner, shared.server.writer, shared.server.reader, stranger]
+    assert [shared.one(ask, role) for role in roles] == [True, True, False, False]
+
+
+def test_a_table_of_the_writers_own_cannot_stand_in_for_a_catalogue(database: Database) -> None:
+    with psycopg.connect(database.writer, autocommit=True) as connection:
+        connection.execute("CREATE TEMPORARY TABLE pg_class (oid oid, relkind text, relname text, relnamespace oid)")
+        connection.execute("SELECT ensure_days(ARRAY['2024-01-01'::date])")
+    plain = database.one("SELECT relkind = 'p' FROM pg_class WHERE oid = 'samples'::regclass")
+    assert database.one("SELECT to_regclass('samples_20240101') IS NOT NULL") == plain
+
+
+@pytest.fixture
+def stranger(postgres_server: PostgresServer) -> Iterator[str]:
+    """A login role that is nobody's member."""
+    name = f"stranger_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_server.admin(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'x'").format(sql.Identifier(name)))
+        yield name
+        admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+def test_an_owner_who_may_create_no_roles_migrates_where_they_exist(
+    empty_database: Database, stranger: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = empty_database.server
+    with psycopg.connect(empty_database.admin, autocommit=True) as admin:
+        who, what = sql.Identifier(stranger), sql.Identifier(empty_database.name)
+        admin.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(what, who))
+        if server.has_timescaledb:
+            admin.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    head, _, tail = empty_database.owner.partition("://")
+    url = f"{head}://{stranger}:x@{tail.partition('@')[2]}"
+    try:
+        with Session(url=url, name="telemetry-migrate@test") as session:
+            assert len(migrate(session)) == 2
+            assert migrate(session) == []
+        assert ["no member of telemetry_writer" in vars(record)["why"] for record in caplog.records] == [True]
+        assert privileges(empty_database, server.writer) == dict.fromkeys(TABLES, "SELECT") | WRITES
+        assert privileges(empty_database, server.reader) == dict.fromkeys(TABLES, "SELECT")
+        store = Store(empty_database)
+        store.reserve(4)
+        store.stored(a_block())
+        store.close()
+        assert store.values() == [0, 1, 2, 3]
+    finally:
+        drop_database(server, empty_database.name)

@@ -82,7 +82,7 @@ class QueryParser(FlaskParser):
             elif isinstance(told, dict):  # a list: what is wrong, by place
                 found += [(name, values[place], texts[0]) for place, texts in told.items()]
             else:
-                found.append((name, values[0] if values else None, told[0]))
+                found.append((name, values[0] if len(values) == 1 else None, told[0]))
         raise invalid(found)
 
 

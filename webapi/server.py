@@ -22,7 +22,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from telemetry.runtime.shared import DIRECTORY, share_values
 from webapi.app import close, create_app
 from webapi.options import ApiOptions
-from webapi.worker import LINE_MAX, ProblemWorker
+from webapi.worker import LINE_MAX, ApiWorker
 
 PORT_TAKEN = 2
 """The exit code when nothing can listen there."""
@@ -103,7 +103,7 @@ class _Server(BaseApplication):
 
     def load_config(self) -> None:
         fixed = {
-            "worker_class": ProblemWorker,
+            "worker_class": ApiWorker,
             "preload_app": True,
             "logger_class": _Logs,
             "loglevel": "warning",

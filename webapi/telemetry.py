@@ -3,7 +3,7 @@
 from typing import Any
 
 from flask import Response
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.store.pages import Position
@@ -24,6 +24,9 @@ from webapi.services import services
 
 blueprint = Blueprint("telemetry", __name__, url_prefix="/api/v1", description="Readings")
 
+METRICS_MAX = 100
+"""Metrics that one question may name."""
+
 _TIME = (int, MIN_TIME, MAX_TIME)
 _PLACE = (_TIME, _TIME, *((int, 0, 2**bits - 1) for bits in (31, 15, 31, 63, 31)))
 """What a cursor holds: what `now` is, then the fields of Position."""
@@ -41,9 +44,9 @@ class TelemetryQuery(Query):
         metadata={
             "description": "Only these metrics; may be repeated. The classic names and those of DCGM 4.6 and later "
             "both find readings of either; case does not matter, DCGM_FI_DEV_ may be left out.",
-            "maxItems": 100,
+            "maxItems": METRICS_MAX,
         },
-        validate=lambda names: len(names) <= 100,
+        validate=validate.Length(max=METRICS_MAX, error=f"is given more than {METRICS_MAX} times; ask in parts"),
     )
     limit = Limit("How many readings a page has at most.", load_default=PAGE_ROWS)
     cursor = Cursor()

@@ -1,4 +1,7 @@
-"""Requests that never reach the app, because they are no HTTP or too large: they too are answered with a problem."""
+"""What gunicorn's worker does otherwise than it would by itself: it drains, and it answers with problems.
+
+Requests that never reach the app, because they are no HTTP or too large, are answered here.
+"""
 
 import http
 import uuid
@@ -20,8 +23,25 @@ _DETAILS = (
 )
 
 
-class ProblemWorker(ThreadWorker):
-    """gunicorn's worker with threads, but for the page it answers with when it cannot read a request."""
+class ApiWorker(ThreadWorker):
+    """gunicorn's worker with threads, but for its end and for what it says to a request that it cannot read."""
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Take connections, or not. At the end, take those that already wait, and refuse all others at once.
+
+        gunicorn keeps the socket open until the last request is answered, so new connections would hang that long.
+        """
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                while self._took(listener):
+                    pass
+                listener.close()
+
+    def _took(self, listener: Any) -> bool:
+        before = self.nr_conns
+        self.accept(listener)
+        return bool(self.nr_conns > before)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer with a problem, if the client is at fault."""

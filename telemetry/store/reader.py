@@ -149,7 +149,7 @@ class Reader:
 
     def _all(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self.pool.use() as connection, connection.cursor(binary=True) as cursor:
-            return cursor.execute(_question(name), values).fetchall()
+            return cursor.execute(question_called(name), values).fetchall()
 
 
 def _moment(time: int) -> datetime:
@@ -165,7 +165,7 @@ def _like(glob: str | None) -> str | None:
 
 
 @cache
-def _question(name: str) -> LiteralString:
+def question_called(name: str) -> LiteralString:
     """The text of one statement of reader.sql, which is the project's own."""
     _, _, rest = (sql_folder() / "reader.sql").read_text(encoding="utf-8").partition(f"-- name: {name}\n")
     return rest.partition("-- name: ")[0]

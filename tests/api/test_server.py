@@ -1,0 +1,101 @@
+"""The server as a process: gunicorn, its socket, its workers, its end."""
+
+import http.client
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+import psycopg
+import pytest
+
+from tests.fixtures.api import Answer, Serve, fetch, serve_on
+from tests.fixtures.filled import fill, fleet
+from tests.fixtures.process import Processes, eventually
+from tests.fixtures.store import Database
+
+Start = Callable[..., Serve]
+
+
+def test_it_answers_over_a_socket_and_ends_at_sigterm(serve: Start, database: Database) -> None:
+    fill(database, fleet(hosts=1, gpus=1, steps=1))
+    served = serve()
+    answer = fetch(f"{served.url}/api/v1/gpus")
+    assert (answer.status, orjson.loads(answer.body)) == (200, ["GPU-node-0-0"])
+    assert fetch(f"{served.url}/readyz").status == 200
+    served.process.signal(signal.SIGTERM)
+    assert served.process.wait() == 0
+    assert "Traceback" not in served.process.stderr
+    assert "answered method=GET path=/api/v1/gpus status=200" in served.process.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_request_under_way_is_answered_before_the_end(serve: Start, database: Database, number: int) -> None:
+    served = serve()
+    answers: list[Answer] = []
+    with psycopg.connect(database.admin) as blocker:
+        blocker.execute("LOCK TABLE gpus IN ACCESS EXCLUSIVE MODE")
+        asking = threading.Thread(target=lambda: answers.append(fetch(f"{served.url}/api/v1/gpus")))
+        asking.start()
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        eventually(lambda: database.one(waiting), "the request waiting for the table")
+        served.process.signal(number)
+        eventually(lambda: refuses(served.url), "no new connections")
+        assert served.process.running
+    asking.join(timeout=60)
+    assert [answer.status for answer in answers] == [200]
+    assert served.process.wait() == 0
+
+
+def refuses(url: str) -> bool:
+    """True when nobody listens there."""
+    place = urlsplit(url)
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_2(serve: Start, processes: Processes, database: Database) -> None:
+    port = urlsplit(serve().url).port
+    second = serve_on(processes, database, port or 0)
+    assert second.wait() == 2
+    assert second.stderr == (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another, or end what has it\n"
+    )
+
+
+def test_metrics_are_those_of_all_workers_and_survive_one(serve: Start) -> None:
+    served = serve(workers=2)
+    for _ in range(20):
+        assert fetch(f"{served.url}/livez").status == 200
+    line = b'telemetry_api_http_request_duration_seconds_count{method="GET",route="/livez",status="200"} 20.0'
+    assert line in fetch(f"{served.url}/metrics").body
+    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
+    before = children.read_text().split()
+    os.kill(int(before[0]), signal.SIGTERM)
+    eventually(lambda: len(now := children.read_text().split()) == 2 and before[0] not in now, "a new worker")
+    assert line in fetch(f"{served.url}/metrics").body
+
+
+def test_what_is_no_request_is_answered_with_a_problem_too(serve: Start) -> None:
+    place = urlsplit(serve().url)
+    for told, status in (
+        (b"GET /livez?" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 431),
+        (b"GET /livez HTTP/9.9\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+    ):
+        with socket.create_connection((place.hostname, place.port), timeout=30) as connection:
+            connection.sendall(told)
+            with http.client.HTTPResponse(connection) as response:
+                response.begin()
+                assert (response.status, response.headers["Content-Type"]) == (status, "application/problem+json")
+                assert orjson.loads(response.read())["status"] == status

@@ -1,0 +1,133 @@
+"""The reader's questions, where HTTP does not matter: how much is read, who may ask, what is shared by threads."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import numpy as np
+import psycopg
+import pytest
+
+from telemetry.store.errors import NotMigrated, StoreBusy, StoreUnavailable
+from telemetry.store.pages import Position, unpack
+from telemetry.store.pool import Pool
+from telemetry.store.reader import ENOUGH, Reader, question_called
+from telemetry.store.tiers import Tier
+from tests.fixtures.filled import POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
+from tests.fixtures.store import Database
+
+
+@pytest.fixture
+def reader(database: Database) -> Iterator[Reader]:
+    pool = Pool(url=database.reader)
+    yield Reader(pool=pool)
+    pool.close()
+
+
+def test_it_says_which_tier_answers(reader: Reader, database: Database) -> None:
+    assert reader.check() is (Tier.COMMUNITY if database.server.has_timescaledb else Tier.PLAIN)
+
+
+def test_a_database_without_schema_is_told_as_such(empty_database: Database) -> None:
+    pool = Pool(url=empty_database.owner)
+    with pytest.raises(NotMigrated, match="telemetry migrate"):
+        Reader(pool=pool).check()
+    pool.close()
+
+
+def test_nothing_can_be_written_even_by_the_owner(database: Database) -> None:
+    pool = Pool(url=database.owner)
+    with pytest.raises(StoreUnavailable, match="read-only"), pool.use() as connection:
+        connection.execute("DELETE FROM gpus")
+    pool.close()
+
+
+def test_threads_share_the_pool_and_get_the_same_answers(reader: Reader, database: Database) -> None:
+    fill(database, fleet())
+    number = reader.gpus_called("node-0:0")[0].number
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(
+            threads.map(lambda _: reader.readings([number], start=0, end=2 * T0, limit=100).value.tolist(), range(64))
+        )
+    assert len(answers[0]) == 15
+    assert answers == [answers[0]] * 64
+
+
+def test_when_all_connections_are_in_use_a_question_is_refused_and_not_kept_waiting(database: Database) -> None:
+    pool = Pool(url=database.reader, size=1, wait=0.1)
+    with pool.use(), pytest.raises(StoreBusy, match="all 1 connections"), pool.use():
+        pass
+    pool.close()
+
+
+def test_a_closed_pool_opens_again(reader: Reader) -> None:
+    assert reader.gpu_ids() == []
+    reader.pool.close()
+    assert reader.gpu_ids() == []
+
+
+def test_a_page_of_one_gpu_reads_no_more_than_it_gives(reader: Reader, database: Database) -> None:
+    """Of 20,000 readings, the index gives those of the page alone; the columnstore, those of one batch for each GPU."""
+    fill(database, [Reading(gpu("n", number % 2), T0 + number, TEMP, number) for number in range(20_000)])
+    (row,) = reader.gpus_called("n:0")
+    database.ask("VACUUM ANALYZE samples")
+    question = question_called("readings")
+    values = {"gpus": [row.number], "start": at(T0), "end": at(2 * T0), "metrics": None, "limit": 10, "skip": 0}
+    key = dict.fromkeys(("after_gpu", "after_metric", "after_workload", "after_block"))
+    with psycopg.connect(database.reader, cursor_factory=psycopg.ClientCursor) as connection:
+        rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {question}", values | key).fetchall()
+    read = max(scanned(rows[0][0][0]["Plan"]))
+    assert read <= (10_000 if database.server.has_timescaledb else 100)
+
+
+def at(time: int) -> datetime:
+    return datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(microseconds=time)
+
+
+def scanned(plan: dict[str, object]) -> Iterator[float]:
+    """Rows that each scan of samples gave."""
+    if "Relation Name" in plan:
+        yield float(str(plan["Actual Rows"])) * float(str(plan["Actual Loops"]))
+    for part in plan.get("Plans", []):  # type: ignore[attr-defined]  # JSON
+        yield from scanned(part)
+
+
+def test_metrics_are_those_of_the_newest_readings_where_there_are_many(reader: Reader, database: Database) -> None:
+    one = gpu("n", 0)
+    old = [Reading(one, T0 - 7 * 86_400 * SECOND, POWER, 1)]
+    fill(database, old, [Reading(one, T0 + number, (TEMP, UTIL)[number % 2], 1) for number in range(ENOUGH - 1)])
+    assert reader.metrics_of(reader.gpus_called("n:0")) == [TEMP, UTIL, POWER]
+    fill(database, [Reading(one, T0, TEMP, 1)])
+    assert reader.metrics_of(reader.gpus_called("n:0")) == [TEMP, UTIL]
+
+
+def test_a_position_counts_ties_across_pages() -> None:
+    """Seven equal readings, three a page: each page goes on after those that the ones before gave."""
+    key = (T0, 1, 2, 3, 4)
+    began, given = None, []
+    while True:
+        left = 7 - (began.skip if began else 0)
+        page = unpack(
+            [column(value, kind) * left for value, kind in zip(key, (8, 4, 2, 4, 8), strict=True)] + [bytes(8 * left)],
+            3,
+        )
+        given.append(len(page))
+        if (began := page.end(began)) is None:
+            break
+        assert began == Position(*key, skip=sum(given))
+    assert given == [3, 3, 1]
+
+
+def column(value: int, size: int) -> bytes:
+    since_2000 = value - 946_684_800_000_000 if value == T0 else value
+    return since_2000.to_bytes(size, "big")
+
+
+def test_series_are_told_apart_by_gpu_metric_and_workload() -> None:
+    triples = np.array([(1, 2, 3), (2, 1, 3), (1, 2, 3), (1, 2, 2**31 - 1), (2**31 - 1, 32_767, 0)])
+    kinds = (">i8", ">i4", ">i2", ">i4", ">i8", ">f8")
+    columns = (triples[:, 0], triples[:, 0], triples[:, 1], triples[:, 2], triples[:, 0], triples[:, 0])
+    page = unpack([part.astype(kind).tobytes() for part, kind in zip(columns, kinds, strict=True)], 10)
+    distinct, code = page.triples()
+    assert len(distinct) == 4
+    assert distinct[code].tolist() == triples.tolist()

@@ -34,7 +34,7 @@ _PAGE = """<!doctype html>
 """
 
 _START = """SwaggerUIBundle({
-  url: "../openapi.json".replace("../", document.baseURI.replace(/swagger[^/]*$/, "")),
+  url: "openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   validatorUrl: null,

@@ -43,7 +43,7 @@ class Display:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._live = self._console.is_terminal and not as_json
         self.interval = 1.0 if self._live else QUIET_EVERY
         self._status: Status | None = None
@@ -63,7 +63,7 @@ class Display:
     def warn(self, text: str) -> None:
         """What a person should know or do."""
         with self._lock:
-            self._console.print(mask_secrets(text), style="yellow", markup=False)
+            self._console.print(mask_secrets(text), style="yellow")
 
     def event(self, event: Event) -> None:
         """Tell of children that died or gave up; the rest is in the logs."""

@@ -28,7 +28,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         drawn.add_row(*(_cell(value) for value in row))
-    Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 250).print(drawn)
+    seen = sys.stdout.isatty()
+    # Plain: `:loop:` in a stream's id is no emoji, and a reason in brackets no style.
+    Console(soft_wrap=not seen, width=None if seen else 250, markup=False, emoji=False).print(drawn)
 
 
 def pairs(values: Mapping[str, object]) -> None:
@@ -69,9 +71,14 @@ def file_progress(path: Path) -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    columns = (TextColumn(f"indexing {path.name}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("indexing {task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=None)
+        task = progress.add_task(path.name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -34,9 +34,11 @@ def safe_url(url: str) -> str:
 def check_url(url: str) -> None:
     """Raise StoreError when `url` is no PostgreSQL URL."""
     try:
-        conninfo_to_dict(url)
+        ports = str(conninfo_to_dict(url).get("port") or "").split(",")
     except psycopg.ProgrammingError:
-        raise StoreError("is no database URL; write postgresql://user@host:5432/database") from None
+        ports = ["?"]
+    if not all(port.isdigit() for port in ports if port):
+        raise StoreError("is no database URL; write postgresql://user@host:5432/database")
 
 
 def parameters(name: str, *, connect_timeout: float, lock_timeout: float, statement_timeout: float) -> dict[str, Any]:

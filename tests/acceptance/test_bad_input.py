@@ -1,0 +1,145 @@
+"""Files, addresses and passwords that cannot work: one line that says so, the right exit code, nothing stored."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.pipeline import ROOT, SAMPLE, Pipeline, Run, get
+from tests.fixtures.process import eventually
+from tests.fixtures.servers_redis import free_port
+
+HEADER = SAMPLE.read_bytes().split(b"\n", 1)[0]
+SECRET = "open-sesame"
+FILES = {
+    "missing": (None, "No such file"),
+    "empty": (b"", "empty"),
+    "a header only": (HEADER + b"\n", "no rows"),
+    "UTF-16": ("timestamp,metric_name,gpu_id,uuid,value\n".encode("utf-16"), "UTF-16"),
+    "without values": (b"timestamp,metric_name,gpu_id,uuid\n1,a,0,GPU-1\n", "value"),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_is_no_export_is_told_in_one_line(kind: str, run: Run, tmp_path: Path) -> None:
+    content, why = FILES[kind]
+    path, state = tmp_path / "the file.csv", tmp_path / "state"
+    if content is not None:
+        path.write_bytes(content)
+    urls = ("--database-url", "postgresql://nobody@127.0.0.1:1/x", "--redis-url", "redis://127.0.0.1:1")
+    begun = [run.begin("up", "--once", "--csv", path, "--state", state)]
+    if kind in ("missing", "UTF-16"):
+        begun.append(run.begin("stream", "--once", "--csv", path, *urls, "--log-level", "error"))
+    for done in map(run.end, begun):
+        assert done.code == 2
+        assert done.out == ""
+        (line,) = done.err.splitlines()
+        assert str(path) in line
+        assert why.lower() in line.lower()
+    assert not state.exists()
+
+
+def test_a_folder_is_no_export(run: Run, tmp_path: Path) -> None:
+    done = run("up", "--once", "--csv", tmp_path, "--state", tmp_path / "state")
+    assert done.code == 2
+    assert str(tmp_path) in done.err
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_a_file_that_may_not_be_read_is_told(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "secret.csv"
+    path.write_bytes(HEADER)
+    path.chmod(0)
+    done = run("up", "--once", "--csv", path, "--state", tmp_path / "state")
+    assert done.code == 2
+    assert "Permission denied" in done.err
+
+
+def test_a_refused_password_ends_every_command_without_showing_it(pipeline: Pipeline) -> None:
+    server = pipeline.database.server
+    place = server.url(server.writer, pipeline.database.name).rpartition("@")[2]
+    database = {"TELEMETRY_DATABASE_URL": f"postgresql://{server.writer}:{SECRET}@{place}"}
+    words = ("--csv", SAMPLE, "--log-level", "error")
+    begun = [
+        pipeline.begin("verify", **database),
+        pipeline.begin("migrate", **database),
+        pipeline.begin("collect", "--log-level", "error", **database),
+        pipeline.begin("stream", *words, **database),
+        pipeline.begin("up", "--once", *words, **database),
+    ]
+    for done in map(pipeline.run.end, begun):
+        assert (done.code, done.out) == (2, "")
+        assert "password authentication failed" in done.err
+        assert SECRET not in done.err
+
+
+def test_a_refused_password_of_the_queue_ends_every_command_without_showing_it(pipeline: Pipeline) -> None:
+    with pipeline.redis.client() as client:
+        client.config_set("requirepass", "another")
+    queue = {"TELEMETRY_REDIS_URL": pipeline.redis.url.replace("redis://", f"redis://:{SECRET}@")}
+    owner = {"TELEMETRY_DATABASE_URL": pipeline.database.owner}
+    begun = [
+        pipeline.begin("queue", "stats", **queue),
+        pipeline.begin("collect", "--log-level", "error", **queue),
+        pipeline.begin("stream", "--csv", SAMPLE, "--log-level", "error", **queue),
+        pipeline.begin("up", "--once", "--csv", SAMPLE, **queue, **owner),
+    ]
+    for done in map(pipeline.run.end, begun):
+        assert (done.code, done.out) == (2, "")
+        assert "password" in done.err
+        assert SECRET not in done.err
+    assert pipeline.settled() == 0
+
+
+def test_servers_that_are_not_there_end_a_command_and_are_waited_for_by_a_role(pipeline: Pipeline) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    database = {"TELEMETRY_DATABASE_URL": f"postgresql://me:{SECRET}@{nobody}/x"}
+    queue = {"TELEMETRY_REDIS_URL": f"redis://:{SECRET}@{nobody}/0"}
+    role = pipeline.begin("collect", "--health-port", 0, **database)
+    asked = [
+        pipeline.begin("verify", **database),
+        pipeline.begin("queue", "peek", **queue),
+        pipeline.begin("queue", "dead", "list", **database),
+        pipeline.begin("up", "--once", "--csv", SAMPLE, **database),
+        pipeline.begin("up", "--once", "--csv", SAMPLE, **queue, TELEMETRY_DATABASE_URL=pipeline.database.owner),
+    ]
+    for done in map(pipeline.run.end, asked):
+        assert (done.code, done.out) == (3, "")
+        assert "refused" in done.err
+        assert SECRET not in done.err
+    eventually(lambda: "waiting for the database" in role.stderr, "a warning")
+    assert role.running
+    role.signal(15)
+    assert pipeline.run.end(role).code == 0
+    assert SECRET not in role.stderr
+
+
+def test_a_port_in_use_is_told_with_its_flag(run: Run, pipeline: Pipeline, tmp_path: Path) -> None:
+    taken = pipeline.redis.port
+    begun = {
+        "--api-port": run.begin("up", "--csv", SAMPLE, "--state", tmp_path / "state", "--api-port", taken),
+        "--health-port": pipeline.begin("collect", "--health-port", taken, "--log-level", "error"),
+    }
+    for flag, process in begun.items():
+        done = run.end(process)
+        assert done.code == 2
+        (line,) = done.err.splitlines()
+        assert f"{flag} {taken}" in line
+    assert get(f"http://127.0.0.1:{taken}/")[0] == 0
+
+
+def test_addresses_that_mean_nothing_are_wrong_usage(run: Run) -> None:
+    begun = [
+        run.begin("verify", "--database-url", "nonsense"),
+        run.begin("verify", "--database-url", f"postgresql://u:{SECRET}@host:port/x"),
+        run.begin("queue", "stats", "--redis-url", f"http://u:{SECRET}@host"),
+        run.begin("queue", "stats", "--redis-url", f"redis://u:{SECRET}@host:port"),
+        run.begin("stream", "--csv", ROOT, "--redis-url", "", "--database-url", "postgresql://host/x"),
+    ]
+    for done in map(run.end, begun):
+        assert (done.code, done.out) == (2, "")
+        assert "-url" in done.err
+        assert SECRET not in done.err

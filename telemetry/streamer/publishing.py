@@ -103,7 +103,7 @@ class Publishing:
             self.ledger.renew(block.first_row)
 
     def _split(self, reserved: Reservation, size: int) -> None:
-        """Halve a block whose message would be too large; both halves are due then. One row alone cannot be halved."""
+        """Halve a block whose message would be too large, and publish both. One row alone cannot be halved."""
         per = self.source.per_record
         keep = reserved.rows // 2 // per * per
         if not keep:
@@ -112,6 +112,9 @@ class Publishing:
         log_event(log, logging.INFO, "split a block that is too large for a message", rows=reserved.rows, bytes=size)
         self.ledger.split(reserved, keep)
         self.publish(Reservation(reserved.first_row, keep, reserved.time0, reserved.tries))
+        rest = self.ledger.claim([reserved.first_row + keep])
+        if rest is not None:
+            self.publish(rest)
 
     def _bury(self, reserved: Reservation, reason: str) -> None:
         source = self.ledger.source

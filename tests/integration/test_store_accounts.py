@@ -1,22 +1,38 @@
 """verify: whatever somebody does to the tables by hand is found."""
 
+from collections.abc import Iterator
 from typing import LiteralString
 
 import pytest
 
 from telemetry.block import Rejection
+from telemetry.store.accounts import Accounts
 from tests.fixtures.ledger import Store, a_block
 
 
-@pytest.fixture
-def kept(store: Store) -> Store:
+@pytest.fixture(scope="module")
+def kept(shared_store: Store) -> Store:
     """16 readings: 8 stored (2 of them of a second block), 1 blank, 1 rejected, 4 dead, 2 unsettled."""
-    store.reserve(8, 2, 4, 2, length=100)
-    store.reserve(4, source="other")
-    store.stored(a_block(rows=8, blank=1, rejected=[Rejection(7, "value", "x")]), a_block(first_row=8, rows=2))
-    store.stored(a_block("other"))
-    store.bury(first_row=10)
-    return store
+    shared_store.reserve(8, 2, 4, 2, length=100)
+    shared_store.reserve(4, source="other")
+    rejected = [Rejection(7, "value", "x")]
+    shared_store.stored(a_block(rows=8, blank=1, rejected=rejected), a_block(first_row=8, rows=2), a_block("other"))
+    shared_store.bury(first_row=10)
+    return shared_store
+
+
+@pytest.fixture
+def harmed(kept: Store) -> Iterator[Accounts]:
+    """Accounts whose session is the superuser's, in a transaction that is rolled back."""
+    session = kept.session(url=kept.database.admin)
+    with session.use() as connection, connection.transaction(force_rollback=True):
+        yield Accounts(session=session)
+
+
+def harm(accounts: Accounts, *statements: LiteralString) -> None:
+    with accounts.session.use() as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount >= 1
 
 
 def test_an_account_says_what_became_of_every_reading(kept: Store) -> None:
@@ -32,11 +48,11 @@ def test_an_account_says_what_became_of_every_reading(kept: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm",
+    "statement",
     [
-        "DELETE FROM samples WHERE value = 3",
+        "DELETE FROM samples WHERE value = 5",
         "DELETE FROM samples WHERE value >= 8",
-        "INSERT INTO samples SELECT * FROM samples WHERE value = 3",
+        "INSERT INTO samples SELECT * FROM samples WHERE value = 5",
         "INSERT INTO samples SELECT time, gpu, metric, workload, value,"
         " (SELECT block FROM blocks WHERE settled_at IS NULL) FROM samples WHERE value = 3",
         "INSERT INTO samples SELECT time, gpu, metric, workload, value,"
@@ -50,34 +66,35 @@ def test_an_account_says_what_became_of_every_reading(kept: Store) -> None:
         "UPDATE stream_progress SET next_row = next_row + 1",
     ],
 )
-def test_what_somebody_did_to_the_tables_is_found(kept: Store, harm: LiteralString) -> None:
-    kept.database.ask(harm)
-    assert not kept.account().reconciles
+def test_what_somebody_did_to_the_tables_is_found(harmed: Accounts, statement: LiteralString) -> None:
+    assert harmed.of("s")[0].reconciles
+    harm(harmed, statement)
+    assert not harmed.of("s")[0].reconciles
 
 
-def test_samples_that_move_between_blocks_are_found_though_their_number_is_right(kept: Store) -> None:
-    kept.database.ask(
-        "INSERT INTO samples SELECT time, gpu, metric, workload, value, block + 1 FROM samples WHERE value = 3"
-    )
-    kept.database.ask("DELETE FROM samples WHERE value = 3 AND block = (SELECT min(block) FROM blocks)")
-    assert kept.account().stored == 8
-    assert kept.account().differing == 2
-    assert not kept.account().reconciles
+def test_samples_that_move_between_blocks_are_found_though_their_number_is_right(harmed: Accounts) -> None:
+    copy = "INSERT INTO samples SELECT time, gpu, metric, workload, value, block + 1 FROM samples"
+    harm(harmed, copy + " WHERE value = 3 AND block = (SELECT min(block) FROM blocks)")
+    harm(harmed, "DELETE FROM samples WHERE value = 3 AND block = (SELECT min(block) FROM blocks)")
+    (account,) = harmed.of("s")
+    assert (account.stored, account.differing, account.reconciles) == (8, 2, False)
 
 
-def test_samples_of_no_block_are_found(kept: Store) -> None:
-    kept.database.ask("INSERT INTO samples SELECT time, gpu, metric, workload, value, 999 FROM samples WHERE value = 3")
-    assert kept.accounts.orphans() == 2
-    assert kept.account().reconciles
+def test_samples_of_no_block_are_found(harmed: Accounts) -> None:
+    copy = "INSERT INTO samples SELECT time, gpu, metric, workload, value, 999 FROM samples WHERE value = 5"
+    harm(harmed, copy)
+    assert harmed.orphans() == 1
+    assert harmed.of("s")[0].reconciles
 
 
-def test_settled_blocks_may_be_pruned_with_their_sums(kept: Store) -> None:
-    kept.database.ask("DELETE FROM samples WHERE block = (SELECT min(block) FROM blocks)")  # as retention does
-    kept.database.ask("DELETE FROM blocks WHERE source = 's' AND first_row = 0")
-    kept.database.ask(
+def test_settled_blocks_may_be_pruned_with_their_sums(harmed: Accounts) -> None:
+    harm(
+        harmed,
+        "DELETE FROM samples WHERE block = (SELECT min(block) FROM blocks)",  # as retention does
+        "DELETE FROM blocks WHERE source = 's' AND first_row = 0",
         "UPDATE stream_progress SET pruned_rows = 8, pruned_stored = 6, pruned_blank = 1, pruned_rejected = 1"
-        " WHERE stream_id = 's'"
+        " WHERE stream_id = 's'",
     )
-    account = kept.account()
+    (account,) = harmed.of("s")
     assert (account.read, account.stored, account.reconciles) == (14, 8, True)
-    assert kept.accounts.orphans() == 0
+    assert harmed.orphans() == 0

@@ -11,7 +11,7 @@ import pytest
 from telemetry.store.errors import StoreLocked
 from telemetry.store.gate import Standing
 from telemetry.store.peers import end_stuck_peers
-from tests.fixtures.ledger import NOON, Store, a_block
+from tests.fixtures.ledger import DAY, NOON, Store, a_block
 from tests.fixtures.process import Processes
 from tests.fixtures.store import Database
 from tests.fixtures.wait import until
@@ -62,15 +62,15 @@ def test_a_collector_stopped_in_mid_copy_is_ended_after_two_leases(store: Store,
     assert store.account().reconciles
 
 
-def test_blocks_of_others_and_other_days_are_stored_beside_a_stuck_peer(store: Store, processes: Processes) -> None:
-    store.reserve(2_000, 4, 4)
+def test_blocks_of_others_are_stored_beside_a_stuck_peer(store: Store, processes: Processes) -> None:
+    store.reserve(2_000, 4, 4, 4)
+    writer = store.writer(lease=60)
+    assert writer.store([a_block(first_row=2_000)]) == [Standing.STORED]
     stuck = processes.spawn([sys.executable, "-c", STUCK, store.database.writer])
     stuck.wait_for_output("in the middle")
     stuck.signal(signal.SIGSTOP)
-    writer = store.writer(lease=60)
-    assert writer.store([a_block(first_row=2_000)]) == [Standing.STORED]
-    if not store.database.server.has_timescaledb:  # there a new day waits for whoever makes another one
-        assert writer.store([a_block(first_row=2_004, time0=NOON * 2)]) == [Standing.STORED]
+    assert writer.store([a_block(first_row=2_004)]) == [Standing.STORED]
+    assert writer.store([a_block(first_row=2_008, time0=NOON - 9 * DAY)]) == [Standing.STORED]
 
 
 def alive(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
@@ -96,12 +96,12 @@ def alive(connection: psycopg.Connection[tuple[object, ...]]) -> bool:
     ],
 )
 def test_only_writers_that_are_in_a_transaction_are_ended(
-    store: Store, name: str, role: str, begun: bool, ended: bool
+    shared_store: Store, name: str, role: str, begun: bool, ended: bool
 ) -> None:
-    with closing(psycopg.connect(getattr(store.database, role), application_name=name)) as peer:
+    with closing(psycopg.connect(getattr(shared_store.database, role), application_name=name)) as peer:
         if begun:
             peer.execute("SELECT")
-        with store.session().use() as connection:
+        with shared_store.session().use() as connection:
             assert end_stuck_peers(connection, older_than=3_600) == 0
             assert end_stuck_peers(connection, older_than=0) == int(ended)
         assert alive(peer) is not ended

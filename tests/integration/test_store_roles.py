@@ -1,17 +1,22 @@
 """Who may do what: exactly what they need."""
 
+import shutil
 import uuid
 from collections.abc import Iterator
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
 from psycopg import errors, sql
 
+from telemetry.embedded import EmbeddedPostgres
+from telemetry.store.gate import Standing
+from telemetry.store.ledger import Ledger
 from telemetry.store.schema import migrate
 from telemetry.store.session import Session
+from telemetry.store.writer import Writer
 from tests.fixtures.ledger import Store, a_block
-from tests.fixtures.servers_postgres import PostgresServer
+from tests.fixtures.servers_postgres import PostgresServer, open_folder, pg_bin_dir
 from tests.fixtures.store import Database, create_database, drop_database
 
 TABLES = (
@@ -169,3 +174,46 @@ def test_an_owner_who_may_create_no_roles_migrates_where_they_exist(
         assert store.values() == [0, 1, 2, 3]
     finally:
         drop_database(server, empty_database.name)
+
+
+@pytest.fixture
+def bare() -> Iterator[Database]:
+    """A server of its own on which nobody has made the writer and the reader."""
+    folder = open_folder()
+    try:
+        with EmbeddedPostgres(folder, bin_dir=pg_bin_dir(), settings={"fsync": "off"}) as postgres:
+            place = f"@127.0.0.1:{postgres.port}/postgres"
+            admin = f"postgresql://postgres:{postgres.password('postgres')}{place}"
+            passwords = {role: postgres.password(role) for role in postgres.roles}
+            database = Database(PostgresServer(admin, passwords, postgres.has_timescaledb), postgres.database)
+            with psycopg.connect(database.admin, autocommit=True) as connection:
+                connection.execute("DROP ROLE telemetry_writer, telemetry_reader")
+                if postgres.has_timescaledb:
+                    connection.execute("CREATE EXTENSION timescaledb")
+            yield database
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_roles_that_are_missing_are_made_or_done_without(bare: Database, caplog: pytest.LogCaptureFixture) -> None:
+    def ours() -> tuple[Any, ...]:
+        ask = "SELECT count(*), bool_and(pg_has_role('telemetry', oid, 'USAGE')) FROM pg_roles WHERE rolname = ANY(%s)"
+        return bare.ask(ask, ["telemetry_writer"])[0]
+
+    store = Store(bare)
+    with Session(url=bare.owner, name="telemetry-migrate@test") as session:
+        bare.ask("ALTER ROLE telemetry NOCREATEROLE")
+        assert len(migrate(session)) == 2
+        assert len([record for record in caplog.records if "is missing" in vars(record)["why"]]) == 2
+        assert ours() == (0, None)
+        ledger = Ledger(session=session, source="s", length=None, stamped=False)
+        assert ledger.reserve(4) is not None
+        assert Writer(session=session, lease=1).store([a_block()]) == [Standing.STORED]
+        assert store.values() == [0, 1, 2, 3]
+
+        bare.ask("ALTER ROLE telemetry CREATEROLE")
+        bare.ask("DELETE FROM schema_migrations WHERE name LIKE 'idempotent %'")
+        assert migrate(session) == []
+        assert ours() == (1, True)  # without it the owner could not end a stuck writer
+    assert privileges(bare, "telemetry_writer") == dict.fromkeys(TABLES, "SELECT") | WRITES
+    assert privileges(bare, "telemetry_reader") == dict.fromkeys(TABLES, "SELECT")

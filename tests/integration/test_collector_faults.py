@@ -1,0 +1,239 @@
+"""Collectors through outages, kills, lost acknowledgements and poison: nothing is lost, doubled, or blamed wrongly."""
+
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from telemetry.embedded import EmbeddedPostgres
+from telemetry.store.schema import migrate
+from telemetry.store.session import Session
+from tests.fixtures.collectors import LEASE, Collecting
+from tests.fixtures.ledger import Store, a_block
+from tests.fixtures.process import Processes
+from tests.fixtures.servers_postgres import PostgresServer, open_folder, pg_bin_dir
+from tests.fixtures.servers_redis import Server
+from tests.fixtures.store import Database
+from tests.fixtures.wait import until
+
+COLLECT = """
+import sys
+from telemetry.broker import Broker, Topic
+from telemetry.collector.sink import DeadBlockSink
+from telemetry.collector.worker import OUTAGES, Worker
+from telemetry.runtime.health import Health
+from telemetry.runtime.metrics import CollectorMetrics
+from telemetry.runtime.stop import Stop, stop_on_signals
+from telemetry.store.deadblocks import DeadBlocks
+from telemetry.store.session import Session
+from telemetry.store.writer import Writer
+database, redis, namespace, lease = *sys.argv[1:4], float(sys.argv[4])
+topic = Topic(Broker(redis, namespace=namespace), "samples", capacity=200, lease=lease)
+session, stop = Session(url=database, name="telemetry-collector@process"), Stop()
+stop_on_signals(stop)
+consumer = topic.consumer(dead_letters=DeadBlockSink(dead=DeadBlocks(session=session)), outages=OUTAGES)
+Worker(consumer=consumer, writer=Writer(session=session, lease=lease), max_bytes=1 << 20, max_messages=8, linger=0.05,
+       metrics=CollectorMetrics(), health=Health(), stop=stop).run()
+"""
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+POISON = """
+CREATE FUNCTION poison(value double precision) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF value = 9 THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+    END IF;
+    RETURN true;
+END $$;
+ALTER TABLE samples ADD CONSTRAINT poison CHECK (poison(value));
+"""
+
+
+@contextmanager
+def held(store: Store, first_row: int = 0) -> Iterator[None]:
+    """Hold a ledger row, so that whoever has it in hand waits in the gate, until the `with` ends."""
+    with psycopg.connect(store.database.admin) as connection:
+        connection.execute("SELECT FROM blocks WHERE first_row = %s FOR UPDATE", (first_row,))
+        yield
+
+
+def publish(collecting: Collecting, first: int, count: int) -> None:
+    """Reserve and publish blocks of four, the first one's number being `first`."""
+    collecting.reserved(*[4] * count)
+    collecting.publish(*(a_block(first_row=4 * (first + n)) for n in range(count)))
+
+
+def assert_all_stored_once(collecting: Collecting, blocks: int) -> None:
+    collecting.drained()
+    assert collecting.store.values() == list(range(4 * blocks))
+    assert collecting.dead() == []
+    assert collecting.store.account().reconciles
+    assert collecting.store.account().unsettled == 0
+
+
+def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(collecting: Collecting) -> None:
+    url, proxy = collecting.store.proxied()
+    running = collecting.collect(url=url)
+    publish(collecting, 0, 2)
+    collecting.drained()
+    until(lambda: running.ready)
+    proxy.cut()
+    publish(collecting, 2, 3)
+    until(lambda: not running.ready)
+    assert any(name == "database" and not ok and why for name, ok, why in running.health.readiness().checks)
+    collecting.collect()  # would take over what is not held
+    collecting.outlive(3)
+    held_now = collecting.topic.peek(10)
+    assert [(one.id, one.attempts) for one in held_now] == [("s:8", 1), ("s:12", 1), ("s:16", 1)]
+    assert {one.owner for one in held_now} == {running.consumer.name}
+    proxy.heal()
+    assert_all_stored_once(collecting, 5)
+    until(lambda: running.ready)
+    assert running.health.liveness().ok
+
+
+def test_a_stop_during_an_outage_hands_the_batch_back_at_once(collecting: Collecting) -> None:
+    url, proxy = collecting.store.proxied()
+    proxy.cut()
+    running = collecting.collect(url=url)
+    publish(collecting, 0, 3)
+    until(lambda: not running.health.readiness().ok)
+    collecting.in_hand(3)
+    until(lambda: any("refused" in why or "closed" in why for _, _, why in running.health.readiness().checks))
+    running.end()
+    handed_back = collecting.topic.peek(10)
+    assert [one.attempts for one in handed_back] == [0, 0, 0]
+    assert all(one.idle >= LEASE for one in handed_back)
+    collecting.collect()
+    assert_all_stored_once(collecting, 3)
+
+
+def test_a_database_that_restarts_is_waited_for(redis_server: Server) -> None:
+    folder = open_folder()
+    postgres = EmbeddedPostgres(folder, bin_dir=pg_bin_dir(), settings={"fsync": "off", "shared_buffers": "32MB"})
+    postgres.start()
+    passwords = {role: postgres.password(role) for role in postgres.roles}
+    admin = f"postgresql://postgres:{postgres.password('postgres')}@127.0.0.1:{postgres.port}/postgres"
+    server = PostgresServer(admin, passwords, postgres.has_timescaledb)
+    store = Store(Database(server, "telemetry"))
+    collecting = Collecting(store, redis_server)
+    try:
+        with Session(url=store.database.owner, name="telemetry-test") as session:
+            migrate(session)
+        running = collecting.collect()
+        publish(collecting, 0, 3)
+        collecting.drained()
+        collecting.reserved(*[4] * 3)
+        postgres.stop()
+        collecting.publish(*(a_block(first_row=4 * n) for n in range(3, 6)))
+        until(lambda: not running.ready)
+        collecting.outlive(2)
+        postgres.start()
+        store.forget()
+        assert_all_stored_once(collecting, 6)
+        until(lambda: running.ready)
+    finally:
+        collecting.close()
+        store.close()
+        postgres.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_connections_that_are_ended_again_and_again_cost_nobody_anything(collecting: Collecting) -> None:
+    collecting.collect()
+    for turn in range(8):
+        publish(collecting, 3 * turn, 3)
+        ask = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'telemetry-coll%%'"
+        collecting.store.database.ask(ask)
+    assert_all_stored_once(collecting, 24)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_collector_that_dies_or_freezes_with_a_batch_is_taken_over(
+    collecting: Collecting, processes: Processes, number: signal.Signals
+) -> None:
+    arguments = [collecting.store.database.writer, collecting.server.url, collecting.space, str(LEASE)]
+    process = processes.spawn([sys.executable, "-c", COLLECT, *arguments])
+    collecting.reserved(*[4] * 4)
+    with held(collecting.store):
+        collecting.publish(*(a_block(first_row=4 * n) for n in range(4)))
+        until(lambda: collecting.store.database.one(WAITING) or not process.running)
+        process.signal(number)
+    collecting.collect(lock_timeout=LEASE)
+    assert_all_stored_once(collecting, 4)
+    if number == signal.SIGSTOP:
+        process.signal(signal.SIGCONT)
+        publish(collecting, 4, 1)
+        assert_all_stored_once(collecting, 5)
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_a_batch_whose_acknowledgement_is_lost_is_delivered_again_and_not_stored_again(collecting: Collecting) -> None:
+    topic, proxy = collecting.proxied()
+    first = collecting.collect(topic=topic, lock_timeout=30)
+    collecting.reserved(*[4] * 3)
+    with held(collecting.store):
+        collecting.publish(*(a_block(first_row=4 * n) for n in range(3)))
+        until(lambda: collecting.store.database.one(WAITING))
+        proxy.cut()  # it can store, but not acknowledge
+    until(lambda: len(collecting.store.values()) == 12)
+    second = collecting.collect()
+    assert_all_stored_once(collecting, 3)
+    assert second.metrics.messages_stale._value.get() == 3
+    proxy.heal()
+    publish(collecting, 3, 2)
+    assert_all_stored_once(collecting, 5)
+    until(lambda: first.ready)
+
+
+def test_collectors_share_the_work_while_the_queue_is_lost_and_published_again(collecting: Collecting) -> None:
+    for _ in range(3):
+        collecting.collect(batch=4)
+    publish(collecting, 0, 20)
+    collecting.redis.delete(collecting.topic.keys.stream, collecting.topic.keys.ids)
+    collecting.publish(*(a_block(first_row=4 * n) for n in range(20)))
+    until(lambda: collecting.store.account().unsettled == 0)
+    assert_all_stored_once(collecting, 20)
+
+
+def test_a_message_that_breaks_its_connection_dies_and_innocent_ones_live(collecting: Collecting) -> None:
+    with psycopg.connect(collecting.store.database.owner, autocommit=True) as owner:
+        owner.execute(POISON)
+    publish(collecting, 0, 5)
+    running = collecting.collect()
+    collecting.drained()
+    ((id, attempts, reason, payload),) = collecting.dead()
+    assert (id, attempts, payload) == ("s:8", 1, a_block(first_row=8).encode())
+    assert "StoreLost" in reason
+    assert collecting.store.values() == [n for n in range(20) if n not in range(8, 12)]
+    assert collecting.store.account().reconciles
+    publish(collecting, 5, 1)
+    collecting.drained()
+    until(lambda: running.ready)
+    assert len(collecting.dead()) == 1
+
+
+def test_an_outage_of_the_database_while_a_message_is_buried_loses_nothing(collecting: Collecting) -> None:
+    collecting.reserved(4)
+    url, proxy = collecting.store.proxied()
+    proxy.lose_reply(b"INSERT INTO dead_blocks")
+    collecting.add(id="s:0", rows="4", format="block/1", body="no JSON")
+    running = collecting.collect(url=url)
+    collecting.drained()
+    assert [(id, payload) for id, _, _, payload in collecting.dead()] == [("s:0", b"no JSON")]
+    assert proxy.lost == 1
+    until(lambda: running.ready)
+
+
+def test_a_stuck_peer_is_ended_by_the_collector_that_waits_for_it(collecting: Collecting) -> None:
+    publish(collecting, 0, 2)
+    with psycopg.connect(collecting.store.database.writer, application_name="telemetry-collector@stuck") as stuck:
+        stuck.execute("SELECT FROM blocks FOR UPDATE")
+        collecting.collect(lock_timeout=0.2)
+        assert_all_stored_once(collecting, 2)
+        with pytest.raises(psycopg.OperationalError):
+            stuck.execute("SELECT")

@@ -7,7 +7,7 @@ import click
 
 from telemetry import config as c
 from telemetry.cli import output
-from telemetry.cli.options import LOGS, json_option, options
+from telemetry.cli.options import LOGS, Finite, json_option, options
 from telemetry.cli.wiring import session_of, start_logs
 from telemetry.config import SETTINGS, check_environment, from_environment
 from telemetry.runtime.logs import mask_secrets
@@ -21,10 +21,14 @@ MIGRATE_LOCK_TIMEOUT = 5.0
 
 @click.command()
 @options(c.DATABASE_URL, *LOGS)
-@click.option("--wait", default=0.0, type=click.FloatRange(min=0), help="Seconds to wait for the server.")
+@click.option("--wait", default=0.0, type=Finite(0), help="Seconds to wait for the server.")
 @json_option
 def migrate(as_json: bool, wait: float, **values: Any) -> None:
-    """Bring the database's schema up to date; does nothing when it is. Needs the owner's URL."""
+    """Bring the database's schema up to date; does nothing when it is. Needs the owner's URL.
+
+    \b
+    telemetry migrate --database-url postgresql://owner@db:5432/telemetry --wait 60
+    """
     start_logs(values)
     until = time.monotonic() + wait
     with session_of(values, "migrate", lock_timeout=MIGRATE_LOCK_TIMEOUT) as session:
@@ -53,6 +57,10 @@ def verify(as_json: bool, stream: str | None, **values: Any) -> int:
 
     Exit code 1 when a stream does not reconcile or samples belong to no block. Unsettled readings are under way, or
     wait for a streamer of their source.
+
+    \b
+    telemetry verify
+    telemetry verify --stream csv@cbb501dcec54:once:now --json
     """
     with session_of(values, "verify") as session:
         with session.use() as connection:

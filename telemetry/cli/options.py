@@ -24,6 +24,7 @@ COLLECTOR = (c.WORKERS, c.BATCH_MESSAGES, c.LINGER)
 API = (c.API_HOST, c.API_PORT, c.API_WORKERS, c.API_THREADS, c.API_TIMEOUT)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_logs_option = click.option("--json", "as_json", is_flag=True, help="Log JSON lines, as --log-format json does.")
 
 
 def options(*settings: Setting) -> Callable[[Command], Command]:
@@ -76,14 +77,15 @@ def _type(setting: Setting) -> click.ParamType[Any]:
     if setting.kind is int:
         return click.IntRange(_whole(setting.least), _whole(setting.most))
     if setting.kind is float:
-        return _Finite(setting.least, setting.most)
+        return Finite(setting.least, setting.most)
     return click.Path(path_type=Path) if setting.kind is Path else click.STRING
 
 
-class _Finite(click.FloatRange):
+class Finite(click.FloatRange):
     """A number in a range; nan and inf are none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Raises click.BadParameter."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is no finite number.", param, ctx)

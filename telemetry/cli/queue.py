@@ -11,7 +11,7 @@ from telemetry import config as c
 from telemetry.block import block_id
 from telemetry.broker import Message, Topic
 from telemetry.cli import output
-from telemetry.cli.options import QUEUE, Values, json_option, options
+from telemetry.cli.options import QUEUE, Finite, Values, json_option, options
 from telemetry.cli.wiring import session_of, topic_of
 from telemetry.collector.parcel import DEAD_HEADER, FORMAT_HEADER
 from telemetry.store.deadblocks import RAW_FORMAT, DeadBlock, DeadBlocks
@@ -23,7 +23,13 @@ SHOWN = 2_000
 
 @click.group()
 def queue() -> None:
-    """Look into the queue and at its dead letters."""
+    """Look into the queue and at its dead letters.
+
+    \b
+    telemetry queue stats
+    telemetry queue peek --count 3
+    telemetry queue dead list
+    """
 
 
 @queue.command()
@@ -91,8 +97,8 @@ def _found(blocks: DeadBlocks, number: int) -> tuple[DeadBlock, bytes]:
 
 @dead.command(name="list")
 @options(c.DATABASE_URL)
-@click.option("--limit", default=100, type=click.IntRange(1, 10_000), show_default=True)
-@click.option("--after", default=0, help="Only ids above this one.")
+@click.option("--limit", default=100, type=click.IntRange(1, 10_000), show_default=True, help="Blocks to show.")
+@click.option("--after", default=0, type=click.IntRange(0), help="Only ids above this one.")
 @json_option
 def list_(as_json: bool, limit: int, after: int, **values: Any) -> None:
     """Dead blocks, oldest first, with the reason."""
@@ -130,10 +136,20 @@ def show(as_json: bool, number: int, full: bool, **values: Any) -> None:
 @options(c.DATABASE_URL, *QUEUE)
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every dead block.")
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for room in the queue.")
+@click.option(
+    "--timeout", default=30.0, type=Finite(0), show_default=True, help="Seconds to wait for room in the queue."
+)
 @json_option
 def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, **values: Any) -> None:
-    """Send dead blocks through the queue again: what can be stored now is, once; what dies again stays dead."""
+    """Send dead blocks through the queue again: what can be stored now is, once; what dies again stays dead.
+
+    Rows in format csv, which no streamer could publish, are given back to the streamers of their file: one must run.
+
+    \b
+    telemetry queue dead list
+    telemetry queue dead replay 7 9
+    telemetry queue dead replay --all
+    """
     blocks, topic = _dead_blocks(values), topic_of(values, "cli")
     chosen = _chosen(blocks, numbers, every)
     for number in chosen:

@@ -8,7 +8,18 @@ import click
 from telemetry import config as c
 from telemetry.broker import Producer, Topic
 from telemetry.cli import output
-from telemetry.cli.options import COLLECTOR, HEALTH, LOGS, QUEUE, STREAMER, Values, json_option, need, options
+from telemetry.cli.options import (
+    COLLECTOR,
+    HEALTH,
+    LOGS,
+    QUEUE,
+    STREAMER,
+    Values,
+    json_logs_option,
+    json_option,
+    need,
+    options,
+)
 from telemetry.cli.wiring import (
     CollectorHooks,
     StreamerHooks,
@@ -85,7 +96,14 @@ def open_source(source: CsvSource, stop: Stop, health: Health | None = None) -> 
 @options(c.DATABASE_URL, *QUEUE, *STREAMER, *HEALTH, *LOGS)
 @json_option
 def stream(as_json: bool, **values: Any) -> int:
-    """Read a CSV export and publish its readings; any number of streamers share a file without a setting."""
+    """Read a CSV export and publish its readings; any number of streamers share a file without a setting.
+
+    With --once it ends when all is settled, prints the reconciliation and exits with 1 if that fails or was cut short.
+
+    \b
+    telemetry stream --csv export.csv --rate 10000
+    telemetry stream --csv export.csv --once --time source --json
+    """
     start_logs(values)
     stop, health, metrics = Stop(), Health(expects=("database", "queue")), StreamerMetrics()
     stop_on_signals(stop)
@@ -145,9 +163,14 @@ def _streamer(
 
 @click.command()
 @options(c.DATABASE_URL, *QUEUE, *COLLECTOR, *HEALTH, *LOGS)
-def collect(**values: Any) -> int:
-    """Take blocks from the queue and store them, each once; scale by processes or --workers."""
-    start_logs(values)
+@json_logs_option
+def collect(as_json: bool, **values: Any) -> int:
+    """Take blocks from the queue and store them, each once; scale by processes or --workers.
+
+    \b
+    telemetry collect --workers 2 --health-port 9101
+    """
+    start_logs({**values, "log_format": "json"} if as_json else values)
     stop, health, metrics = Stop(), Health(expects=("database", "queue")), CollectorMetrics()
     stop_on_signals(stop)
     topic = topic_of(values, "collector", CollectorHooks(metrics))

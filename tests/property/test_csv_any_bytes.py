@@ -52,12 +52,12 @@ def test_each_reading_of_any_bytes_has_one_fate_however_the_file_is_cut(
 
 
 @settings(deadline=None, max_examples=300)
-@given(data=SOUP, chunk=st.integers(1, 60), at=st.integers(0, 1000))
-def test_whoever_starts_at_any_record_sees_the_same_records(data: bytes, chunk: int, at: int) -> None:
+@given(data=SOUP, chunk=st.integers(1, 60), at=st.integers(0, 1000), fields=st.sampled_from([1, 3, 6, 12]))
+def test_whoever_starts_at_any_record_sees_the_same_records(data: bytes, chunk: int, at: int, fields: int) -> None:
     def records(offset: int, chunk: int) -> list[tuple[int, bytes, bool]]:
         return [
             (found.offset + int(start), found.data[int(start) : int(end)], bool(broken))
-            for found in scan(lambda place, size: data[place : place + size], offset, 12, chunk)
+            for found in scan(lambda place, size: data[place : place + size], offset, fields, chunk)
             for start, end, broken in zip(found.starts, found.ends, found.broken, strict=True)
         ]
 

@@ -29,6 +29,12 @@ def test_a_mig_instance_is_part_of_the_gpu() -> None:
     assert json.loads(workload) == {"GPU_I_ID": None, "GPU_I_PROFILE": None, "job": "j"}
 
 
+def test_a_mig_label_with_escapes_stays_with_the_workload() -> None:
+    gpu, workload = parse(r'GPU_I_ID="1",GPU_I_PROFILE="a\"b"', COLUMNS)
+    assert json.loads(gpu) == {"GPU_I_ID": "1"}
+    assert json.loads(workload) == {"GPU_I_ID": None, "GPU_I_PROFILE": 'a"b'}
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -37,7 +37,7 @@ def queue() -> None:
 @json_option
 def stats(as_json: bool, **values: Any) -> None:
     """Depth, ages and consumers, in messages and rows (readings)."""
-    topic = topic_of(values, "cli")
+    topic = _topic(values)
     found = topic.stats()
     if as_json:
         output.json({"stream": topic.keys.stream, **asdict(found)})
@@ -54,7 +54,7 @@ def stats(as_json: bool, **values: Any) -> None:
 @json_option
 def peek(as_json: bool, count: int, **values: Any) -> None:
     """The oldest messages, waiting or in flight, without touching them."""
-    messages = topic_of(values, "cli").peek(count)
+    messages = _topic(values).peek(count)
     if as_json:
         output.json([_described(message) for message in messages])
     elif not messages:
@@ -62,6 +62,12 @@ def peek(as_json: bool, count: int, **values: Any) -> None:
     else:
         described = [_described(message) for message in messages]
         output.table(list(described[0]), [list(row.values()) for row in described])
+
+
+def _topic(values: Values) -> Topic:
+    topic = topic_of(values, "cli")
+    click.get_current_context().call_on_close(topic.broker.close)
+    return topic
 
 
 def _described(message: Message) -> dict[str, object]:
@@ -83,6 +89,7 @@ def dead() -> None:
 
 def _dead_blocks(values: Values) -> DeadBlocks:
     session = session_of(values, "cli")
+    click.get_current_context().call_on_close(session.close)
     with session.use() as connection:
         check_migrated(connection)
     return DeadBlocks(session=session)
@@ -127,9 +134,14 @@ def show(as_json: bool, number: int, full: bool, **values: Any) -> None:
         output.json({**block._asdict(), "payload": shown})
         return
     output.pairs(block._asdict())
-    click.echo(shown.decode("utf-8", "backslashreplace"))
+    click.echo("".join(map(_printable, shown.decode("utf-8", "backslashreplace"))))
     if len(shown) < len(payload):
         click.echo(f".. {len(payload) - len(shown)} more bytes; --full shows them")
+
+
+def _printable(char: str) -> str:
+    """A character of a payload, which is a stranger's: it may not steer the terminal."""
+    return char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
 
 
 @dead.command()
@@ -150,7 +162,7 @@ def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, *
     telemetry queue dead replay 7 9
     telemetry queue dead replay --all
     """
-    blocks, topic = _dead_blocks(values), topic_of(values, "cli")
+    blocks, topic = _dead_blocks(values), _topic(values)
     chosen = _chosen(blocks, numbers, every)
     for number in chosen:
         _replay(blocks, topic, number, timeout)

@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from telemetry.cli import cli, main
+from telemetry.cli import cli
 from telemetry.config import SETTINGS
-from tests.fixtures.pipeline import ROOT, Done
+from tests.fixtures.commands import Call
+from tests.fixtures.pipeline import ROOT
 from tests.fixtures.store import Database
 
 SECRET = "open-sesame"
-Call = Callable[..., Done]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs a command in this process, with no other settings than those given."""
-
-    def call(*words: object, **env: str) -> Done:
-        with monkeypatch.context() as patch:
-            for name in os.environ:
-                if name.startswith("TELEMETRY_"):
-                    patch.delenv(name)
-            for name, value in env.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["telemetry", *map(str, words)])
-            capsys.readouterr()
-            root = logging.getLogger()
-            patch.setattr(root, "handlers", list(root.handlers))
-            patch.setattr(root, "level", root.level)
-            with pytest.raises(SystemExit) as end:
-                main()
-        said = capsys.readouterr()
-        return Done(end.value.code if isinstance(end.value.code, int) else 0, said.out, said.err)
-
-    return call
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

@@ -1,0 +1,75 @@
+"""What a role tells on its health port while its servers come, go and come back, and while it drains."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import psycopg
+import pytest
+
+from tests.fixtures.ledger import Store
+from tests.fixtures.pipeline import SAMPLE, Pipeline, get
+from tests.fixtures.process import Spawned, eventually
+
+WAITING = """SELECT EXISTS (SELECT FROM pg_stat_activity
+    WHERE wait_event_type = 'Lock' AND application_name LIKE '%collector%' AND datname = current_database())"""
+ROLES = {"stream": ("--csv", SAMPLE, "--rate", 1_000), "collect": ("--workers", 2, "--lease", 60)}
+
+
+def health_of(role: Spawned) -> str:
+    """The URL of a role that was begun with --health-port 0, once it serves."""
+    found = eventually(lambda: re.search(r"probes and metrics .*port=(\d+)", role.stderr), "a health port")
+    assert found is not None
+    return f"http://127.0.0.1:{found[1]}"
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_a_role_is_ready_while_its_servers_are_there_and_says_why_not(
+    name: str, pipeline: Pipeline, store: Store
+) -> None:
+    url, proxy = store.proxied()
+    proxy.cut()
+    role = pipeline.begin(name, *ROLES[name], "--health-port", 0, TELEMETRY_DATABASE_URL=url)
+    health = health_of(role)
+    eventually(lambda: "[-] database: " in get(f"{health}/readyz")[1], "the database's absence")
+    status, why = get(f"{health}/readyz")
+    assert status == 503
+    assert "not reported yet" in why or "queue" in why
+    assert get(f"{health}/livez")[0] == 200
+    proxy.heal()
+    eventually(lambda: get(f"{health}/readyz")[0] == 200, "readiness")
+    if name == "collect":
+        helper = pipeline.begin("stream", *ROLES["stream"])
+    proxy.cut()
+    eventually(lambda: get(f"{health}/readyz")[0] == 503, "the database's absence in mid-work")
+    assert "[-] database: " in get(f"{health}/readyz")[1]
+    assert get(f"{health}/livez")[0] == 200
+    proxy.heal()
+    eventually(lambda: get(f"{health}/readyz")[0] == 200, "readiness again")
+    if name == "collect":
+        helper.kill()
+    metrics = get(f"{health}/metrics")[1]
+    assert f"telemetry_{'streamer' if name == 'stream' else 'collector'}_" in metrics
+    role.signal(signal.SIGTERM)
+    assert pipeline.run.end(role).code == 0
+
+
+def test_a_collector_says_that_it_drains_and_finishes_what_it_has(pipeline: Pipeline) -> None:
+    streamer = pipeline.begin("stream", "--csv", SAMPLE, "--rate", 1_000)
+    eventually(lambda: pipeline.topic.stats().depth > 2, "messages")
+    streamer.kill()
+    with psycopg.connect(pipeline.database.admin) as other:
+        other.execute("SELECT FROM blocks FOR UPDATE")  # the gate waits
+        collector = pipeline.begin("collect", "--lease", 60, "--health-port", 0)
+        health = health_of(collector)
+        eventually(lambda: pipeline.database.one(WAITING), "a gate that waits")
+        eventually(lambda: get(f"{health}/readyz")[0] == 200, "readiness")
+        collector.signal(signal.SIGTERM)
+        eventually(lambda: "[-] draining: received SIGTERM" in get(f"{health}/readyz")[1], "draining")
+        assert get(f"{health}/readyz")[0] == 503
+        held = pipeline.topic.stats().in_flight
+        assert held > 0
+    assert pipeline.run.end(collector).code == 0
+    assert pipeline.database.one("SELECT count(*) FROM blocks WHERE settled_at IS NOT NULL") >= held
+    assert pipeline.topic.stats().in_flight == 0

@@ -59,7 +59,7 @@ MAX_BYTES = _s(
     int,
     1 << 20,
     "Bytes of the largest message; times capacity = memory.",
-    least=1024,
+    least=2048,
     most=256 << 20,
 )
 LEASE = _s(

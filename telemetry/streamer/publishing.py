@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 MAX_TRIES = 5
 """Claims after which a slice that no streamer could publish is dead-lettered."""
+ENVELOPE = 1_024
+"""Bytes of a message's limit that are left for its id and headers."""
 RAW_LIMIT = 16 << 20
 """Most bytes of such a slice that are kept."""
 
@@ -45,7 +47,7 @@ class Publishing:
         stop: Stop,
     ) -> None:
         self.source, self.ledger, self.dead, self.producer = source, ledger, dead, producer
-        self.max_bytes, self.metrics, self.health, self.stop = max_bytes, metrics, health, stop
+        self.max_bytes, self.metrics, self.health, self.stop = max_bytes - ENVELOPE, metrics, health, stop
         self.pressure = 0.0
 
     def publish(self, reserved: Reservation) -> None:
@@ -107,7 +109,7 @@ class Publishing:
         per = self.source.per_record
         keep = reserved.rows // 2 // per * per
         if not keep:
-            self._bury(reserved, f"a message of {size} bytes would be over the limit of {self.max_bytes}")
+            self._bury(reserved, f"a body of {size} bytes would be over the limit of {self.max_bytes}")
             return
         log_event(log, logging.INFO, "split a block that is too large for a message", rows=reserved.rows, bytes=size)
         self.ledger.split(reserved, keep)

@@ -132,8 +132,8 @@ def test_a_block_too_large_for_a_message_is_split_and_a_row_too_large_is_dead(
     wide = lines[0].replace(b'"heron-02"', b'"' + b"h" * 1_000 + b'"', 1)
     path = tmp_path / "wide row.csv"
     path.write_bytes(b"".join([header, *lines[:20], wide]))
-    collector = pipeline.begin("collect", "--max-bytes", 1_024)
-    done = pipeline("stream", "--once", "--json", "--csv", path, "--max-bytes", 1_024)
+    collector = pipeline.begin("collect", "--max-bytes", 2_048)
+    done = pipeline("stream", "--once", "--json", "--csv", path, "--max-bytes", 2_048)
     assert done.code == 0, done.err
     counts = {name: done.result[name] for name in ("read", "unsettled", "dead")}
     assert counts == {"read": 21, "unsettled": 0, "dead": 1}

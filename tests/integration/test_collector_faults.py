@@ -76,21 +76,21 @@ def assert_all_stored_once(collecting: Collecting, blocks: int) -> None:
 
 def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(collecting: Collecting) -> None:
     url, proxy = collecting.store.proxied()
-    running = collecting.collect(url=url)
-    publish(collecting, 0, 2)
+    running = collecting.collect(url=url, batch=3, linger=20)  # three at a time, whatever the machine is busy with
+    publish(collecting, 0, 3)
     collecting.drained()
     until(lambda: running.ready)
     proxy.cut()
-    publish(collecting, 2, 3)
+    publish(collecting, 3, 3)
     until(lambda: not running.ready)
     assert any(name == "database" and not ok and why for name, ok, why in running.health.readiness().checks)
     collecting.collect()  # would take over what is not held
     collecting.outlive(3)
     held_now = collecting.topic.peek(10)
-    assert [(one.id, one.attempts) for one in held_now] == [("s:8", 1), ("s:12", 1), ("s:16", 1)]
+    assert [(one.id, one.attempts) for one in held_now] == [("s:12", 1), ("s:16", 1), ("s:20", 1)]
     assert {one.owner for one in held_now} == {running.consumer.name}
     proxy.heal()
-    assert_all_stored_once(collecting, 5)
+    assert_all_stored_once(collecting, 6)
     until(lambda: running.ready)
     assert running.health.liveness().ok
 
@@ -98,9 +98,8 @@ def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(c
 def test_a_stop_during_an_outage_hands_the_batch_back_at_once(collecting: Collecting) -> None:
     url, proxy = collecting.store.proxied()
     proxy.cut()
-    running = collecting.collect(url=url)
+    running = collecting.collect(url=url, batch=3, linger=20)
     publish(collecting, 0, 3)
-    until(lambda: not running.health.readiness().ok)
     collecting.in_hand(3)
     until(lambda: any("refused" in why or "closed" in why for _, _, why in running.health.readiness().checks))
     running.end()
@@ -174,10 +173,10 @@ def test_a_collector_that_dies_or_freezes_with_a_batch_is_taken_over(
 
 def test_a_batch_whose_acknowledgement_is_lost_is_delivered_again_and_not_stored_again(collecting: Collecting) -> None:
     topic, proxy = collecting.proxied()
-    first = collecting.collect(topic=topic, lock_timeout=30)
     collecting.reserved(*[4] * 3)
     with held(collecting.store):
         collecting.publish(*(a_block(first_row=4 * n) for n in range(3)))
+        first = collecting.collect(topic=topic, lock_timeout=30)
         until(lambda: collecting.store.database.one(WAITING))
         proxy.cut()  # it can store, but not acknowledge
     until(lambda: len(collecting.store.values()) == 12)

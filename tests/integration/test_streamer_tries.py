@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from telemetry.block import Block
 from telemetry.runtime.clock import SystemClock
@@ -49,6 +52,14 @@ class HastyClock(SystemClock):
         if self.store.database.one("SELECT count(*) FROM dead_blocks"):
             self.stop.set("the slice is dead")
         return super().monotonic() * 1_000
+
+
+@pytest.fixture
+def store(pipeline: Pipeline) -> Iterator[Store]:
+    """The pipeline's own database as a streamer sees it."""
+    one = Store(pipeline.database)
+    yield one
+    one.close()
 
 
 def test_a_slice_that_cannot_be_read_is_dead_lettered_raw_and_comes_back_by_replay(

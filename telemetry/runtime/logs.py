@@ -18,20 +18,13 @@ from json import dumps
 from typing import TextIO
 
 from telemetry.runtime.clock import Clock, SystemClock
+from telemetry.runtime.masking import mask_fields, mask_secrets
 
 __all__ = ["Folding", "JsonFormatter", "LineFormatter", "configure_logs", "log_event", "mask_secrets"]
 
 FOLD_SECONDS = 10.0
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
 _BARE = re.compile(r"[A-Za-z0-9_.:/@+%*,~-]+\Z")
-# Greedy to the last @: a password may hold one, and hiding too much beats showing a part of it.
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"']*):[^\s\"']*@")
-_PAIR = re.compile(r"(?i)\b(\w*(?:password|passwd|pwd))\s*=\s*(?:'[^']*'|\"[^\"]*\"|[^\s&\"']+)")
-
-
-def mask_secrets(text: str) -> str:
-    """Hide the password of every URL (`scheme://user:***@host`) and every `password=` in a text."""
-    return _PAIR.sub(r"\1=***", _URL.sub(r"\1:***@", text))
 
 
 def log_event(
@@ -119,7 +112,7 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Give the one line of an event."""
         head = f"{_time(record)} {record.levelname} {record.name} {_sentence(record)}"
-        return mask_secrets(" ".join([head, *(f"{k}={_quoted(v)}" for k, v in _fields(record).items())]))
+        return " ".join([head, *(f"{k}={_quoted(v)}" for k, v in _fields(record).items())])
 
 
 class JsonFormatter(logging.Formatter):
@@ -129,7 +122,7 @@ class JsonFormatter(logging.Formatter):
         """Give the one line of an event."""
         head = {"time": _time(record), "level": record.levelname, "logger": record.name}
         event = {**_fields(record), **head, "event": _sentence(record)}
-        return mask_secrets(dumps(event, default=str, ensure_ascii=False))
+        return dumps(event, ensure_ascii=False)
 
 
 def _with_count(record: logging.LogRecord, count: int) -> logging.LogRecord:
@@ -144,11 +137,12 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _sentence(record: logging.LogRecord) -> str:
-    return " ".join(record.getMessage().splitlines())
+    return mask_secrets(" ".join(record.getMessage().splitlines()))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    fields: dict[str, object] = {}
+    """Give the fields without secrets: masked each by itself, because quoting would split a password from its key."""
+    fields: dict[object, object] = {}
     given = record.__dict__.get("fields")
     if isinstance(given, Mapping):
         fields.update(given)
@@ -157,7 +151,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         error = record.exc_info[1]
         fields["error"] = f"{type(error).__name__}: {error}"
         fields["traceback"] = "".join(traceback.format_exception(error)).rstrip()
-    return fields
+    return mask_fields(fields)
 
 
 def _quoted(value: object) -> str:

@@ -6,31 +6,15 @@ import pytest
 
 from telemetry.runtime.stop import Stop
 from telemetry.streamer.pace import BLOCK_SECONDS, Pace
-
-
-class HandClock:
-    """A clock whose sleeping moves it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float, stop: Stop) -> bool:
-        self.now += seconds
-        return stop.is_set()
+from tests.fixtures.clock import ManualClock
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
-def pace_of(clock: HandClock, rate: float, block_rows: int = 5_000) -> Pace:
+def pace_of(clock: ManualClock, rate: float, block_rows: int = 5_000) -> Pace:
     return Pace(rate=rate, block_rows=block_rows, clock=clock)
 
 
@@ -39,17 +23,17 @@ def pace_of(clock: HandClock, rate: float, block_rows: int = 5_000) -> Pace:
     [(0, 5_000, 5_000), (1e9, 5_000, 5_000), (1_000, 5_000, 200), (1, 5_000, 1), (0, 1, 1)],
 )
 def test_a_block_is_as_large_as_a_fifth_of_a_second_allows(
-    clock: HandClock, rate: float, block_rows: int, rows: int
+    clock: ManualClock, rate: float, block_rows: int, rows: int
 ) -> None:
     assert pace_of(clock, rate, block_rows).rows(1) == rows
 
 
-def test_a_block_is_cut_at_whole_rows_of_the_file_and_holds_one_at_least(clock: HandClock) -> None:
+def test_a_block_is_cut_at_whole_rows_of_the_file_and_holds_one_at_least(clock: ManualClock) -> None:
     assert pace_of(clock, 0, 5_000).rows(30) == 4_980
     assert pace_of(clock, 1, 5_000).rows(30) == 30
 
 
-def test_blocks_are_halved_while_the_queue_fills(clock: HandClock) -> None:
+def test_blocks_are_halved_while_the_queue_fills(clock: ManualClock) -> None:
     pace = pace_of(clock, 0, 1_000)
     pace.pressure = 0.79
     assert pace.rows(1) == 1_000
@@ -59,7 +43,7 @@ def test_blocks_are_halved_while_the_queue_fills(clock: HandClock) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.5, 7, 5_000, 123_456])
-def test_no_more_rows_are_read_than_the_rate_allows(clock: HandClock, rate: float) -> None:
+def test_no_more_rows_are_read_than_the_rate_allows(clock: ManualClock, rate: float) -> None:
     pace, stop, read = pace_of(clock, rate), Stop(), 0
     start = clock.now
     while clock.now < start + 100:
@@ -69,7 +53,7 @@ def test_no_more_rows_are_read_than_the_rate_allows(clock: HandClock, rate: floa
     assert read / (clock.now - start) == pytest.approx(rate, rel=0.03)
 
 
-def test_after_a_pause_the_rate_is_not_made_up_for(clock: HandClock) -> None:
+def test_after_a_pause_the_rate_is_not_made_up_for(clock: ManualClock) -> None:
     pace, stop = pace_of(clock, 1_000), Stop()
     assert pace.wait(200, stop, at_most=2.0)
     clock.now += 3_600
@@ -80,7 +64,7 @@ def test_after_a_pause_the_rate_is_not_made_up_for(clock: HandClock) -> None:
     assert read <= 1_000 * (10 + 3 * BLOCK_SECONDS)
 
 
-def test_a_long_wait_comes_in_pieces_and_adds_up(clock: HandClock) -> None:
+def test_a_long_wait_comes_in_pieces_and_adds_up(clock: ManualClock) -> None:
     pace, stop = pace_of(clock, 0.01), Stop()
     assert pace.wait(1, stop, at_most=2.0)
     start, pieces = clock.now, 1
@@ -91,7 +75,7 @@ def test_a_long_wait_comes_in_pieces_and_adds_up(clock: HandClock) -> None:
 
 
 @pytest.mark.parametrize("rate", [0, 1_000])
-def test_a_stop_ends_the_wait(clock: HandClock, rate: float) -> None:
+def test_a_stop_ends_the_wait(clock: ManualClock, rate: float) -> None:
     pace, stop = pace_of(clock, rate), Stop()
     stop.set()
     assert not pace.wait(200, stop, at_most=2.0)

@@ -9,23 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from telemetry.runtime import CollectorMetrics, Health, HealthServer, Stop, StreamerMetrics
-
-
-class ManualClock:
-    """A clock that is moved by hand."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float, stop: Stop) -> bool:
-        self.now += seconds
-        return stop.is_set()
+from telemetry.runtime import CollectorMetrics, Health, HealthServer, StreamerMetrics
+from tests.fixtures.clock import ManualClock
 
 
 @pytest.fixture

@@ -7,28 +7,17 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from telemetry.runtime import Stop, configure_logs, log_event, mask_secrets
+from telemetry.runtime import configure_logs, log_event, mask_secrets
+from telemetry.runtime.logs import JsonFormatter
+from tests.fixtures.clock import ManualClock
 
 LOG = logging.getLogger("telemetry.test")
-
-
-class ManualClock:
-    """A clock that is moved by hand."""
-
-    now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float, stop: Stop) -> bool:
-        self.now += seconds
-        return stop.is_set()
 
 
 @pytest.fixture
@@ -122,15 +111,69 @@ def test_configuring_again_replaces_the_handler(stream: io.StringIO) -> None:
     [
         ("redis://:s3cret@host:6379/0", "redis://:***@host:6379/0"),
         ("postgresql://me:p@ss/w:rd@db/telemetry", "postgresql://me:***@db/telemetry"),
+        ("postgresql://me@corp:hush@db/telemetry", "postgresql://me@corp:***@db/telemetry"),
         ("cannot reach 'rediss://u:pw@h'", "cannot reach 'rediss://u:***@h'"),
-        ("host=db password=hush user=me", "host=db password=*** user=me"),
-        ("postgresql://me@db/x?password=hush&sslmode=off", "postgresql://me@db/x?password=***&sslmode=off"),
+        ("host=db user=me password=hush", "host=db user=me password=***"),
+        ("host=db password = 'hu sh' user=me\nrefused", "host=db password =***\nrefused"),
+        ("{'PGPASSWORD': 'hush'}", "{'PGPASSWORD':***"),
+        ("postgresql://me@db/x?sslmode=off&password=hush", "postgresql://me@db/x?sslmode=off&password=***"),
+        ("postgresql://me:hush@db/x?password=hu@sh", "postgresql://me:***@***"),
         ("http://host:80/path", "http://host:80/path"),
-        ("postgresql://me@db:5432/x", "postgresql://me@db:5432/x"),
+        ("postgresql://me@db:5432/x?passfile=/run/x", "postgresql://me@db:5432/x?passfile=/run/x"),
+        ("password authentication failed: try again", "password authentication failed: try again"),
     ],
 )
 def test_passwords_are_masked(text: str, masked: str) -> None:
     assert mask_secrets(text) == masked
+
+
+PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), min_size=1)
+FORMS = (
+    "postgresql://u:{}@h/d",
+    "cannot reach redis://:{}@h",
+    "host=h password={}",
+    "host=h password='{}' x",
+    'host=h password="{}" x',
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(password=PRINTABLE)
+@example("it's")
+@example('a"b')
+@example("a b")
+@example("a\\")
+@example("a@b password=c@d")
+@example("a://b:c@d")
+def test_what_is_shown_of_a_text_is_the_same_whatever_its_password(form: str, password: str) -> None:
+    known = mask_secrets(form.format("x"))
+    assert mask_secrets(form.format(password)) in (known, f"{known.partition('@')[0]}@***")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@given(password=PRINTABLE)
+@example("it's")
+@example('a"b')
+@example("a b")
+def test_a_json_line_parses_and_shows_no_password_at_any_depth(form: str, password: str) -> None:
+    text = form.format(password)
+    record = logging.makeLogRecord({"msg": text, "fields": {"text": text, "inner": {"texts": [text], "pwd": password}}})
+    event = json.loads(JsonFormatter().format(record))
+    assert {event["event"], event["text"], event["inner"]["texts"][0]} == {mask_secrets(text)}
+    assert event["inner"]["pwd"] == "***"
+
+
+def test_a_field_that_is_named_a_password_is_hidden_whole(stream: io.StringIO) -> None:
+    configure_logs("info", stream=stream)
+    log_event(LOG, logging.INFO, "connecting", password="hush", url={"db_password": "hush"}, text='password="hu sh" x')
+    assert "hu" not in stream.getvalue()
+
+
+def test_a_number_that_json_does_not_know_is_written_as_text(stream: io.StringIO) -> None:
+    configure_logs("info", json=True, stream=stream)
+    log_event(LOG, logging.INFO, "measured", ratio=float("nan"), where=Path("/x"))
+    event = json.loads(stream.getvalue())
+    assert (event["ratio"], event["where"]) == ("nan", "/x")
 
 
 @pytest.mark.parametrize("as_json", [False, True])

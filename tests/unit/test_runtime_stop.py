@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from telemetry.runtime import Backoff, Stop, SystemClock
+from tests.fixtures.clock import ManualClock
 
 SIGNALLED = """
 import os, signal, sys
@@ -21,25 +22,6 @@ print(stop.reason, flush=True)
 if "twice" in sys.argv:
     os.kill(os.getpid(), signal.SIGTERM)
 """
-
-
-class StoppedClock:
-    """A clock on which sleeping takes no time."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float, stop: Stop) -> bool:
-        self.slept.append(seconds)
-        self.now += seconds
-        return stop.is_set()
 
 
 def test_the_first_reason_stays() -> None:
@@ -98,7 +80,7 @@ def test_one_signal_sets_the_stop_and_a_second_ends_the_process(argument: str, c
 
 
 def test_backoff_grows_to_its_cap_and_starts_over_after_a_success() -> None:
-    clock = StoppedClock()
+    clock = ManualClock()
     backoff = Backoff(first=1, cap=5, clock=clock, uniform=lambda low, high: high)
     for _ in range(5):
         assert not backoff.wait(Stop())

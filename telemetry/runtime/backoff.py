@@ -36,13 +36,11 @@ class Backoff:
         self._clock = clock or SystemClock()
         self._uniform = uniform
         self._ceiling = first
-        self.attempts = 0
 
     def next_delay(self) -> float:
-        """Count an attempt and give the seconds to wait before the next one."""
+        """Give the seconds to wait before the next one."""
         ceiling = min(self._cap, self._ceiling)
         self._ceiling = ceiling * self._factor
-        self.attempts += 1
         return self._uniform(0.0, ceiling)
 
     def wait(self, stop: Stop) -> bool:
@@ -52,4 +50,3 @@ class Backoff:
     def reset(self) -> None:
         """Start over after a success."""
         self._ceiling = self._first
-        self.attempts = 0

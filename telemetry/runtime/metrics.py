@@ -128,6 +128,3 @@ class CollectorMetrics(RoleMetrics):
         self.write_errors = self.counter(
             "write_errors", "Failed transactions by kind: outage, conflict or data say where to look.", "kind"
         )
-        self.breaker_open = self.gauge(
-            "breaker_open", "1 while too many messages die and the collector has paused: someone has to look."
-        )

@@ -1,4 +1,4 @@
-"""The named statements of sql/queries.sql, and the files of the schema."""
+"""The named statements of sql/*.sql, and the files of the schema."""
 
 from functools import cache
 from importlib.resources import files
@@ -9,14 +9,20 @@ _MARK = "-- name: "
 
 
 @cache
-def query(name: str) -> LiteralString:
-    """The text of one named statement. It is the project's own, so the driver may take it for a literal."""
-    return _queries()[name]
+def query(name: str, *, file: str = "queries.sql") -> LiteralString:
+    """The text of one named statement. It is the project's own, so the driver may take it for a literal.
+
+    Raises KeyError when the file has no such statement.
+    """
+    found = _queries(file)
+    if name not in found:
+        raise KeyError(f"{file} has no statement {name!r}")
+    return found[name]
 
 
 @cache
-def _queries() -> dict[str, LiteralString]:
-    text = (sql_folder() / "queries.sql").read_text(encoding="utf-8")
+def _queries(file: str) -> dict[str, LiteralString]:
+    text = (sql_folder() / file).read_text(encoding="utf-8")
     blocks = (block.partition("\n") for block in text.split(_MARK)[1:])
     return {name.strip(): body.strip() for name, _, body in blocks}
 

@@ -7,16 +7,18 @@ page is unpacked (`pages`), how answers are written down (`webapi`), how connect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any, LiteralString
+from typing import Any
 
 from telemetry.block import MIN_TIME
 from telemetry.catalog import lookup
 from telemetry.store.pages import Position, Readings, Series, unpack
 from telemetry.store.pool import Pool
-from telemetry.store.queries import sql_folder
+from telemetry.store.queries import query
 from telemetry.store.schema import check_migrated
 from telemetry.store.tiers import Tier
+
+QUESTIONS = "reader.sql"
+"""The file of the statements that are asked here."""
 
 ENOUGH = 10_000
 """Readings in which the metrics of a GPU are looked for: beyond them nothing older is read."""
@@ -149,7 +151,7 @@ class Reader:
 
     def _all(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self.pool.use() as connection, connection.cursor(binary=True) as cursor:
-            return cursor.execute(question_called(name), values).fetchall()
+            return cursor.execute(query(name, file=QUESTIONS), values).fetchall()
 
 
 def _moment(time: int) -> datetime:
@@ -162,10 +164,3 @@ def _like(glob: str | None) -> str | None:
         return None
     escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return escaped.replace("*", "%").replace("?", "_")
-
-
-@cache
-def question_called(name: str) -> LiteralString:
-    """The text of one statement of reader.sql, which is the project's own."""
-    _, _, rest = (sql_folder() / "reader.sql").read_text(encoding="utf-8").partition(f"-- name: {name}\n")
-    return rest.partition("-- name: ")[0]

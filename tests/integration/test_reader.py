@@ -11,7 +11,8 @@ import pytest
 from telemetry.store.errors import NotMigrated, StoreBusy, StoreUnavailable
 from telemetry.store.pages import Position, unpack
 from telemetry.store.pool import Pool
-from telemetry.store.reader import ENOUGH, Reader, question_called
+from telemetry.store.queries import query
+from telemetry.store.reader import ENOUGH, QUESTIONS, Reader
 from telemetry.store.tiers import Tier
 from tests.fixtures.filled import POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.store import Database
@@ -66,12 +67,17 @@ def test_a_closed_pool_opens_again(reader: Reader) -> None:
     assert reader.gpu_ids() == []
 
 
+def test_a_statement_that_is_not_there_is_named() -> None:
+    with pytest.raises(KeyError, match=r"reader\.sql has no statement 'gpu_idz'"):
+        query("gpu_idz", file=QUESTIONS)
+
+
 def test_a_page_of_one_gpu_reads_no_more_than_it_gives(reader: Reader, database: Database) -> None:
     """Of 20,000 readings, the index gives those of the page alone; the columnstore, those of one batch for each GPU."""
     fill(database, [Reading(gpu("n", number % 2), T0 + number, TEMP, number) for number in range(20_000)])
     (row,) = reader.gpus_called("n:0")
     database.ask("VACUUM ANALYZE samples")
-    question = question_called("readings")
+    question = query("readings", file=QUESTIONS)
     values = {"gpus": [row.number], "start": at(T0), "end": at(2 * T0), "metrics": None, "limit": 10, "skip": 0}
     key = dict.fromkeys(("after_gpu", "after_metric", "after_workload", "after_block"))
     with psycopg.connect(database.reader, cursor_factory=psycopg.ClientCursor) as connection:

@@ -8,12 +8,13 @@ not: the questions (`reader`), the one connection of a streamer or collector (`s
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from telemetry.store.errors import StoreBusy, translate
-from telemetry.store.session import Connection, parameters
+from telemetry.store.session import Connection, parameters, with_options_of
 
 GIVE_UP = 5.0
 """Seconds after which the pool stops trying to connect by itself; the next question makes it try again at once.
@@ -63,7 +64,7 @@ class Pool:
                 self._pool = ConnectionPool(
                     self.url,
                     # A question's best plan depends on its values: never prepare, never plan in general.
-                    kwargs={"autocommit": True, "prepare_threshold": None, **self._parameters},
+                    kwargs={"autocommit": True, "prepare_threshold": None, **self._settings()},
                     min_size=0,
                     max_size=self.size,
                     reconnect_timeout=GIVE_UP,
@@ -72,10 +73,13 @@ class Pool:
                 )
             return self._pool
 
+    def _settings(self) -> dict[str, Any]:
+        return with_options_of(self.url, self._parameters)
+
     def _explain(self) -> None:
         """Raise the reason why no connection can be made; the pool itself only knows that it waited."""
         try:
-            psycopg.connect(self.url, **self._parameters).close()
+            psycopg.connect(self.url, **self._settings()).close()
         except psycopg.Error as error:
             raise translate(error) from error
 

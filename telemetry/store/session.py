@@ -5,7 +5,7 @@ ours. What does not: any question (the other modules), the API's pool (`reader`)
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -64,6 +64,12 @@ def parameters(name: str, *, connect_timeout: float, lock_timeout: float, statem
     }
 
 
+def with_options_of(url: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a connection to `url`. The options that the URL asks for are kept; ours come last and win."""
+    own = conninfo_to_dict(url).get("options")
+    return {**parameters, "options": f"{own} {parameters['options']}"} if own else dict(parameters)
+
+
 class Session:
     """A connection in autocommit that its owner (one thread) uses; `generation` counts how often it was made anew."""
 
@@ -102,9 +108,8 @@ class Session:
 
     def _connect(self) -> Connection:
         """A connection that is set up entirely, or none."""
-        own = conninfo_to_dict(self.url).get("options")  # what the URL asks for is kept, ours comes last
-        options = f"{own} {self._parameters['options']}" if own else self._parameters["options"]
-        connection: Connection = psycopg.connect(self.url, autocommit=True, **{**self._parameters, "options": options})
+        settings = with_options_of(self.url, self._parameters)
+        connection: Connection = psycopg.connect(self.url, autocommit=True, **settings)
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT FROM pg_settings WHERE name = 'timescaledb.enable_direct_compress_copy'")

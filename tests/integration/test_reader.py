@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 import numpy as np
 import psycopg
@@ -70,6 +71,16 @@ def test_a_closed_pool_opens_again(reader: Reader) -> None:
 def test_a_statement_that_is_not_there_is_named() -> None:
     with pytest.raises(KeyError, match=r"reader\.sql has no statement 'gpu_idz'"):
         query("gpu_idz", file=QUESTIONS)
+
+
+def test_what_the_url_asks_of_its_session_is_kept_and_ours_comes_last(database: Database) -> None:
+    asked = quote("-c work_mem=1234kB -c default_transaction_read_only=off")
+    pool = Pool(url=f"{database.reader}?options={asked}", statement_timeout=7.0)
+    with pool.use() as connection:
+        names = ("work_mem", "default_transaction_read_only", "statement_timeout")
+        shown = [connection.execute(f"SHOW {name}").fetchone() for name in names]  # type: ignore[arg-type]  # ours
+    assert shown == [("1234kB",), ("on",), ("7s",)]
+    pool.close()
 
 
 def test_a_page_of_one_gpu_reads_no_more_than_it_gives(reader: Reader, database: Database) -> None:

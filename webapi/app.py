@@ -6,6 +6,7 @@ from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.session import check_url
 from webapi import contract, docs, gpus, probes, problems, requests, telemetry
+from webapi.crowd import Crowd
 from webapi.options import ApiOptions
 from webapi.services import Services, services
 
@@ -25,6 +26,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
         url=database_url,
         size=options.connections,
         wait=options.connection_wait,
+        lock_timeout=options.lock_wait,
         statement_timeout=options.statement_timeout,
         connect_timeout=options.connect_timeout,
     )
@@ -32,10 +34,13 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     requests.register(app)
     problems.register(app)
     probes.measure(app)
+    probes.watch(app, patience=options.connection_wait)
     api = contract.Api(app)
     for noun in NOUNS:
         api.register_blueprint(noun)
     app.register_blueprint(docs.blueprint)
+    if options.requests is not None:
+        app.wsgi_app = Crowd(app.wsgi_app, options.requests)  # type: ignore[method-assign]  # Flask's way to wrap it
     return app
 
 

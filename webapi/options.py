@@ -16,7 +16,11 @@ class ApiOptions:
     connection_wait: float = 3.0
     """How long a request waits for a connection to the database before it is refused."""
     connections: int = 8
-    """To the database, per process; more requests than that wait."""
+    """To the database, per process; more requests than that wait. `serve` sets it by its threads."""
+    requests: int | None = None
+    """Under way at once, per process; those beyond are refused. None: no limit. `serve` sets it by its threads."""
+    lock_wait: float = 2.0
+    """How long a statement waits for a table that somebody has locked: requests must not pile up behind a migration."""
     retry_after: int = 5
     """What a refused client is told to wait."""
     access_log: bool = False

@@ -13,13 +13,14 @@ from werkzeug import Request
 from telemetry import __version__
 from telemetry.runtime import Report, mask_secrets, new_registry
 from webapi.contract import Blueprint
+from webapi.readiness import Readiness
 from webapi.services import services
 
 blueprint = Blueprint("probes", __name__, description="Whether it works, and how it does")
 
 PREFIX = "telemetry_api"
 TEXT = "text/plain"
-_EXTENSION = "telemetry_metrics"
+_EXTENSION, _READINESS = "telemetry_metrics", "telemetry_readiness"
 _LIVE = ("server", True, "")
 
 
@@ -28,6 +29,11 @@ def measure(app: Flask) -> None:
     metrics = PrometheusMetrics(app, path=None, group_by=route, defaults_prefix=PREFIX, registry=new_registry())
     metrics.info(f"{PREFIX}_build_info", "Which version runs: compare the replicas of a rollout.", version=__version__)
     app.extensions[_EXTENSION] = metrics
+
+
+def watch(app: Flask, *, patience: float) -> None:
+    """Have this app's dependencies checked when it is asked for; one check may take `patience` seconds."""
+    app.extensions[_READINESS] = Readiness(lambda: Report(tuple(_checks())), patience=patience)
 
 
 def route(request: Request) -> str:
@@ -54,7 +60,7 @@ def readyz() -> Response:
 
     Asks the database, and whatever else is needed; one line for each.
     """
-    return _answer(Report(tuple(_checks())))
+    return _answer(_readiness())
 
 
 @blueprint.route("/healthz")
@@ -65,7 +71,7 @@ def readyz() -> Response:
 @blueprint.doc(operationId="getHealth")
 def healthz() -> Response:
     """Tell liveness and readiness in one"""
-    return _answer(Report((_LIVE, *_checks())))
+    return _answer(Report((_LIVE, *_readiness().checks)))
 
 
 @blueprint.route("/metrics")
@@ -79,6 +85,10 @@ def metrics() -> Response:
     exporter = cast(PrometheusMetrics, current_app.extensions[_EXTENSION])
     text, content_type = exporter.generate_metrics(request.headers.get("Accept"))
     return Response(text, content_type=content_type)
+
+
+def _readiness() -> Report:
+    return cast(Readiness, current_app.extensions[_READINESS]).report()
 
 
 def _checks() -> Iterator[tuple[str, bool, str]]:

@@ -14,7 +14,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from telemetry.runtime import log_event
-from telemetry.store.errors import NotMigrated, StoreBusy, StoreDenied, StoreError, StoreUnavailable
+from telemetry.store.errors import NotMigrated, StoreBusy, StoreDenied, StoreError, StoreLocked, StoreUnavailable
 from webapi.services import services
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,6 +33,12 @@ _UNAVAILABLE: Sequence[tuple[type[StoreError], str, str]] = (
         StoreDenied,
         "database-refuses",
         "The database refuses the API's user, password or database name; the log says which.",
+    ),
+    (
+        StoreLocked,
+        "database-busy",
+        "A table of the database is kept by somebody else, as in a migration; nothing is wrong with the request: send "
+        "it again.",
     ),
     (
         StoreBusy,

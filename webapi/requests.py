@@ -8,6 +8,7 @@ import uuid
 from flask import Flask, Response, g, request
 
 from telemetry.runtime import log_event
+from webapi.crowd import refuse_beyond
 from webapi.services import services
 
 HEADER = "X-Request-ID"
@@ -33,6 +34,7 @@ def _begin() -> None:
     given = request.headers.get(HEADER, "")
     g.request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
     g.began = time.perf_counter()
+    refuse_beyond(request.environ, services().options.retry_after)
 
 
 def _finish(response: Response) -> Response:

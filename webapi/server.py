@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from flask import Flask
@@ -26,6 +27,9 @@ from webapi.worker import LINE_MAX, ApiWorker
 
 PORT_TAKEN = 2
 """The exit code when nothing can listen there."""
+
+SPARE = 2
+"""Threads beside those for requests: one that may wait for a check of readiness, one that never waits."""
 
 Ready = Callable[[str, int], None]
 """Told the host and the real port once requests are taken."""
@@ -44,9 +48,11 @@ def serve(
 ) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Call it from the main thread.
 
+    Each of the `workers` works on `threads` requests at a time and refuses others with 503; probes are not counted.
     Port 0 takes a free one. At SIGTERM, and when the terminal is closed, no connection is taken any more, and
     requests under way have `grace` seconds. Raises StoreError when `database_url` is no URL of PostgreSQL.
     """
+    options = replace(options or ApiOptions(), requests=threads, connections=threads + 1)  # one for readiness
     create_app(database_url=database_url, options=options)  # wrong options speak here, not in a worker
     try:
         listener = _listen(host, port)
@@ -59,7 +65,7 @@ def serve(
     settings = {
         "bind": f"fd://{listener.detach()}",
         "workers": workers,
-        "threads": threads,
+        "threads": threads + SPARE,
         "graceful_timeout": int(grace),
         "raw_env": [f"{DIRECTORY}={folder}"],
         "when_ready": lambda _arbiter: _ready(lambda: ready and ready(host, real_port)),

@@ -4,7 +4,10 @@ Requests that never reach the app, because they are no HTTP or too large, are an
 """
 
 import http
+import selectors
+import time
 import uuid
+from functools import partial
 from typing import Any
 
 from gunicorn import util
@@ -15,6 +18,9 @@ from webapi import problems
 
 LINE_MAX = 8_190
 """Bytes of a request's first line, the path and all parameters in it."""
+
+FIRST_BYTE = 5.0
+"""Seconds that a new connection may be silent before it is closed."""
 
 _DETAILS = (
     (LimitRequestLine, 414, f"The path and its parameters take more than {LINE_MAX} bytes; ask for less at once."),
@@ -37,6 +43,16 @@ class ApiWorker(ThreadWorker):
                 while self._took(listener):
                     pass
                 listener.close()
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Give a thread to a connection that has said something. gunicorn lets a thread wait 5 s for the first byte."""
+        if conn.initialized or conn.data_ready:
+            super().enqueue_req(conn)
+            return
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + FIRST_BYTE
+        self.pending_conns.append(conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def _took(self, listener: Any) -> bool:
         before = self.nr_conns

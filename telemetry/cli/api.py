@@ -37,6 +37,6 @@ def serve(**values: Any) -> int:
         port=values["api_port"],
         workers=values["api_workers"],
         threads=values["api_threads"],
-        options=ApiOptions(statement_timeout=values["statement_timeout"], connections=values["api_threads"]),
+        options=ApiOptions(statement_timeout=values["statement_timeout"]),
         ready=lambda host, port: log_event(log, logging.INFO, "serving the API", url=f"http://{host}:{port}"),
     )

@@ -25,7 +25,7 @@ class Pool:
     """Up to `size` connections in autocommit, read only; seconds everywhere.
 
     `wait` is how long a question waits for a connection: a restart of the database shorter than that is not
-    noticed. `statement_timeout` ends a question that takes longer.
+    noticed. `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer.
     """
 
     def __init__(
@@ -35,12 +35,13 @@ class Pool:
         name: str = "telemetry-api",
         size: int = 8,
         wait: float = 3.0,
+        lock_timeout: float = 2.0,
         statement_timeout: float = 10.0,
         connect_timeout: float = 3.0,
     ) -> None:
         self.url, self.size, self.wait = url, size, wait
         self._parameters = parameters(
-            name, connect_timeout=connect_timeout, lock_timeout=statement_timeout, statement_timeout=statement_timeout
+            name, connect_timeout=connect_timeout, lock_timeout=lock_timeout, statement_timeout=statement_timeout
         )
         self._parameters["options"] += " -c default_transaction_read_only=on"
         self._lock = threading.Lock()

@@ -5,25 +5,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from tests.fixtures.api import Api
+from tests.fixtures.api import Api, port_of, through
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import eventually
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.store import Database
 
 BRISK = {"connection_wait": 0.2, "connect_timeout": 2.0}
-
-
-def through(url: str, port: int) -> str:
-    """The URL, by way of a proxy."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{port}"))
-
-
-def port_of(url: str) -> int:
-    port = urlsplit(url).port
-    assert port is not None
-    return port
 
 
 def test_with_a_migrated_database_all_probes_are_content(api: Api) -> None:

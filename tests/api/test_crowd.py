@@ -1,0 +1,123 @@
+"""More requests than a server works on at a time: refused at once, while probes are answered."""
+
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+
+import orjson
+import psycopg
+import pytest
+
+from telemetry.runtime import Report
+from tests.fixtures.api import Answer, Api, Serve, fetch, port_of, through
+from tests.fixtures.filled import fill, fleet
+from tests.fixtures.process import eventually
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.store import Database
+from webapi.readiness import Readiness
+
+Start = Callable[..., Serve]
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+@contextmanager
+def waiting(served: Serve, database: Database, count: int) -> Iterator[list[Future[Answer]]]:
+    """So many requests that wait for a locked table; when this ends, the table is free."""
+    with ThreadPoolExecutor(count) as clients, psycopg.connect(database.admin) as blocker:
+        blocker.execute("LOCK TABLE gpus IN ACCESS EXCLUSIVE MODE")
+        asked = [clients.submit(fetch, f"{served.url}/api/v1/gpus") for _ in range(count)]
+        eventually(lambda: database.one(WAITING) == count, "the requests waiting for the table")
+        yield asked
+
+
+def test_requests_beyond_those_under_way_are_refused_and_probes_answered(serve: Start, database: Database) -> None:
+    fill(database, fleet(hosts=1, gpus=1, steps=1))
+    served = serve(threads=2)
+    assert fetch(f"{served.url}/readyz").status == 200
+    with waiting(served, database, 2) as asked:
+        for path in ("/gpus", "/gpus/GPU-node-0-0/telemetry", "/gpus?limit=0", "/no/such"):
+            refused = fetch(f"{served.url}/api/v1{path}")
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+            assert refused.headers["Content-Type"] == "application/problem+json"
+            told = orjson.loads(refused.body)
+            assert told["type"] == "urn:telemetry:problem:too-many-requests"
+            assert told["request_id"] == refused.headers["X-Request-ID"]
+        for path in ("/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/swagger"):
+            assert fetch(f"{served.url}{path}").status == 200, path
+        assert not any(request.done() for request in asked)
+    assert [request.result().status for request in asked] == [200, 200]
+    for _ in range(5):
+        assert fetch(f"{served.url}/api/v1/gpus").status == 200
+
+
+def test_a_server_of_one_request_at_a_time_answers_probes_too(serve: Start, database: Database) -> None:
+    served = serve(threads=1)
+    with waiting(served, database, 1):
+        assert fetch(f"{served.url}/api/v1/gpus").status == 503
+        assert fetch(f"{served.url}/livez").status == 200
+        assert fetch(f"{served.url}/readyz").status == 200
+
+
+def test_refused_and_failed_requests_leave_their_room_to_others(
+    database: Database, make_api: Callable[..., Api]
+) -> None:
+    api = make_api(database.reader, requests=1)
+    for path, status in (("/gpus", 200), ("/gpus/nobody", 404), ("/gpus?limit=0", 422), ("/no/such", 404)) * 2:
+        with api.client.get(f"/api/v1{path}") as response:
+            assert response.status_code == status
+            assert api.get("/gpus").status_code == 503
+
+
+def test_a_table_that_stays_locked_is_told_within_the_patience_for_locks(
+    database: Database, make_api: Callable[..., Api]
+) -> None:
+    api = make_api(database.reader, lock_wait=0.1)
+    with psycopg.connect(database.admin) as blocker:
+        blocker.execute("LOCK TABLE gpus IN ACCESS EXCLUSIVE MODE")
+        told = api.problem(503, "/gpus")
+    assert told["type"] == "urn:telemetry:problem:database-busy"
+    assert api.json("/gpus") == []
+
+
+def test_connections_that_say_nothing_keep_no_thread(serve: Start) -> None:
+    served = serve(threads=1)
+    place = urlsplit(served.url)
+    with ExitStack() as silent:
+        for _ in range(60):
+            silent.enter_context(socket.create_connection((place.hostname, place.port), timeout=30))
+        assert fetch(f"{served.url}/livez").status == 200
+
+
+def test_a_database_that_stands_still_leaves_probes_answering(
+    serve: Start, database: Database, proxies: list[Proxy]
+) -> None:
+    proxies.append(proxy := Proxy(port_of(database.reader)))
+    served = serve(through(database.reader, proxy.port), threads=1)
+    assert fetch(f"{served.url}/readyz").status == 200
+    with ThreadPoolExecutor(8) as clients:
+        proxy.stall()
+        asked = [clients.submit(fetch, f"{served.url}{path}") for path in ("/api/v1/gpus", *["/readyz"] * 5)]
+        eventually(lambda: fetch(f"{served.url}/readyz").status == 503, "a check that takes too long to be told")
+        assert fetch(f"{served.url}/livez").status == 200
+        proxy.heal()
+        eventually(lambda: fetch(f"{served.url}/readyz").status == 200, "readiness after the database goes on")
+    assert asked[0].result().status in (200, 503)
+
+
+@pytest.mark.parametrize("patience", [-1.0, 3_600.0])
+def test_who_asks_while_a_check_is_under_way_gets_the_report_before_unless_that_takes_too_long(patience: float) -> None:
+    readiness: Readiness
+    meanwhile: list[Report] = []
+
+    def check() -> Report:
+        meanwhile.append(readiness.report())
+        return Report((("database", True, ""),))
+
+    readiness = Readiness(check, patience=patience)
+    assert readiness.report().ok
+    assert "is under way for" in meanwhile[0].text()
+    assert not meanwhile[0].ok
+    assert readiness.report().ok
+    assert meanwhile[1].ok is (patience > 0)

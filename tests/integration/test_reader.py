@@ -78,7 +78,7 @@ def test_what_the_url_asks_of_its_session_is_kept_and_ours_comes_last(database: 
     pool = Pool(url=f"{database.reader}?options={asked}", statement_timeout=7.0)
     with pool.use() as connection:
         names = ("work_mem", "default_transaction_read_only", "statement_timeout")
-        shown = [connection.execute(f"SHOW {name}").fetchone() for name in names]  # type: ignore[arg-type]  # ours
+        shown = [connection.execute(f"SHOW {name}").fetchone() for name in names]
     assert shown == [("1234kB",), ("on",), ("7s",)]
     pool.close()
 

@@ -21,7 +21,8 @@ GPU_PARAMETER = {
     "in": "path",
     "name": "gpu",
     "required": True,
-    "description": "A uuid, or `hostname:gpu_id`, or a gpu_id alone where only one host has it.",
+    "description": "A uuid; or `hostname:gpu_id`, for the GPU that was last seen there; or a gpu_id alone where only "
+    "one host has it.",
     "schema": {"type": "string", "minLength": 1},
     "examples": {
         "uuid": {"value": "GPU-5fd4f087-86f3-7a43-b711-4771313afc50"},

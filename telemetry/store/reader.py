@@ -83,7 +83,8 @@ class Reader:
     def gpus_called(self, text: str) -> list[GpuRow]:
         """The rows of what a person calls a GPU: uuid, hostname:gpu_id, or a gpu_id that only one host has.
 
-        The latest first. Raises UnknownGpu or AmbiguousGpu.
+        All of them have one id: that of the GPU which was last seen at that place. The latest first. Raises
+        UnknownGpu or AmbiguousGpu.
         """
         host, colon, index = text.rpartition(":")
         found = self._all("gpus_called", {"id": text, "host": host if colon else None, "index": index})

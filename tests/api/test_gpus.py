@@ -122,6 +122,32 @@ def test_a_gpu_that_moved_shows_every_place_the_latest_first(api: Api, database:
     assert api.json("/gpus") == ["GPU-m"]
 
 
+def test_a_place_shows_nothing_of_the_gpu_that_was_replaced(api: Api, database: Database) -> None:
+    month = 30 * 86_400 * SECOND
+    readings = [
+        Reading(gpu("h1", 0, uuid=f"GPU-{name}"), T0 + number * month, TEMP, 1) for number, name in enumerate("AB")
+    ]
+    fill(database, readings)
+    found = api.json("/gpus/h1:0")
+    assert (found["id"], found["first_seen"], len(found["places"])) == ("GPU-B", "2025-08-17T20:42:34.000000Z", 1)
+    assert found == api.json("/gpus/GPU-B")
+
+
+def test_a_place_that_a_gpu_left_shows_it_where_it_is_now_as_any_of_its_places_does(
+    api: Api, database: Database
+) -> None:
+    fill(database, [Reading(gpu(host, 5, uuid="GPU-m"), T0 + at, TEMP, 1) for at, host in enumerate(("h1", "h2"))])
+    found = api.json("/gpus/GPU-m")
+    assert [place["hostname"] for place in found["places"]] == ["h2", "h1"]
+    assert api.json("/gpus/h1:5") == api.json("/gpus/h2:5") == found
+
+
+def test_an_id_that_reads_like_a_place_is_that_id(api: Api, database: Database) -> None:
+    bare, named = gpu("h1", 0, uuid=""), gpu("h1", 0)
+    fill(database, [Reading(bare, T0, TEMP, 1), Reading(named, T0 + SECOND, TEMP, 1)])
+    assert [api.json(f"/gpus/{name}")["id"] for name in api.json("/gpus")] == api.json("/gpus") == ["GPU-h1-0", "h1:0"]
+
+
 def test_mig_instances_of_a_gpu_are_told_apart_by_their_labels(api: Api, database: Database) -> None:
     fill(database, [Reading(gpu("node", 0, mig=number), T0, TEMP, int(number)) for number in "123"])
     found: Any = api.json("/gpus/GPU-node-0")

@@ -158,7 +158,17 @@ def test_an_id_that_stands_for_several_rows_answers_with_all_of_them(api: Api, d
     rows = [gpu("node-0", 0, uuid="GPU-m"), gpu("node-1", 4, uuid="GPU-m"), gpu("node-1", 4, uuid="GPU-m", mig="7")]
     fill(database, [Reading(row, T0 + number, TEMP, number) for number, row in enumerate(rows)])
     assert [record["value"] for record in api.json("/gpus/GPU-m/telemetry")] == [0, 1, 2]
-    assert [record["value"] for record in api.json("/gpus/node-1:4/telemetry")] == [1, 2]
+    assert [record["value"] for record in api.json("/gpus/node-1:4/telemetry")] == [0, 1, 2]
+
+
+def test_a_place_answers_with_the_gpu_that_was_seen_there_last_and_with_no_other(api: Api, database: Database) -> None:
+    month = 30 * 86_400 * SECOND
+    old, new = (gpu("h1", 0, uuid=uuid) for uuid in ("GPU-A", "GPU-B"))
+    fill(database, [Reading(old, T0, TEMP, 1), Reading(new, T0 + month, TEMP, 2)])
+    assert [record["uuid"] for record in api.json("/gpus/h1:0/telemetry")] == ["GPU-B"]
+    assert [record["uuid"] for record in api.json("/gpus/GPU-A/telemetry")] == ["GPU-A"]
+    fill(database, [Reading(old, T0 + 2 * month, TEMP, 3)])  # put back
+    assert [record["value"] for record in api.json("/gpus/h1:0/telemetry")] == [1, 3]
 
 
 def test_values_keep_every_digit(api: Api, database: Database) -> None:

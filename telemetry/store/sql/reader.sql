@@ -10,9 +10,14 @@ WHERE last_seen IS NOT NULL
 ORDER BY id LIMIT %(limit)s;
 
 -- name: gpus_called
--- All rows of an id, or of what was ever seen at a place; the latest first.
+-- All rows of one id, the latest first. A place stands for the id that was seen there last, at whatever place that
+-- is now: boards are replaced and moved. An id that reads like a place (a GPU without uuid) is an id first.
 SELECT gpu, id, uuid, gpu_id, device, model_name, hostname, labels, first_seen, last_seen FROM gpus
-WHERE id = %(id)s OR (hostname = %(host)s AND gpu_id = %(index)s)
+WHERE id = coalesce(
+    (SELECT id FROM gpus WHERE id = %(id)s LIMIT 1),
+    (SELECT id FROM gpus WHERE hostname = %(host)s AND gpu_id = %(index)s
+     ORDER BY last_seen DESC NULLS LAST, gpu DESC LIMIT 1)
+)
 ORDER BY last_seen DESC NULLS LAST, gpu DESC;
 
 -- name: hosts_of_index

@@ -13,7 +13,8 @@ if not groups.err then
   end
 end
 if not found then redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM') end
-redis.pcall('XGROUP', 'CREATECONSUMER', stream, group, me) -- refused when out of memory: reading creates it then
+-- Makes the consumer, also when out of memory, or shows that it lives (see retire.lua); nothing can lie behind that entry.
+redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', 1, 'STREAMS', stream, '18446744073709551615-18446744073709551614')
 local held = {}
 for _, one in ipairs(redis.call('XPENDING', stream, group, '-', '+', ARGV[3], me)) do
   held[#held + 1] = {one[1], one[3], one[4]}

@@ -50,7 +50,10 @@ _REFUSALS: Mapping[int, tuple[str, str, str]] = {
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
 
 PAGE_HEADERS: Mapping[str, Any] = {
-    "Link": {"description": 'The next page (`rel="next"`); absent on the last one.', "schema": {"type": "string"}}
+    "Link": {
+        "description": 'The next page (`rel="next"`), relative to the URL of the request; absent on the last one.',
+        "schema": {"type": "string", "examples": ['<?limit=500&cursor=WyJhIl0>; rel="next"']},
+    }
 }
 
 

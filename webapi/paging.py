@@ -45,9 +45,12 @@ def decode(text: str | None, filters: object, kinds: Sequence[tuple[type, int, i
 
 
 def next_link(cursor: str) -> str:
-    """The value of the Link header that leads to the next page of the current request."""
+    """The value of the Link header that leads to the next page of the current request.
+
+    Relative to that request's URL (RFC 8288, section 3.1), so it is right behind any proxy, whatever Host it sends.
+    """
     kept = [(name, value) for name, value in request.args.items(multi=True) if name != "cursor"]
-    return f'<{request.base_url}?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
+    return f'<?{urlencode([*kept, ("cursor", cursor)])}>; rel="next"'
 
 
 def _fits(value: object, kind: type, low: int, high: int) -> bool:

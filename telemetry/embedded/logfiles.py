@@ -5,13 +5,17 @@ What does not live here: the format of lines (`runtime.logs`).
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
+
+from telemetry.runtime.logs import log_event
 
 __all__ = ["LogFile"]
 
+_LOG = logging.getLogger(__name__)
 _TAIL_BYTES = 8_192
 
 
@@ -26,35 +30,65 @@ class LogFile:
         self.path = path
         self._limit = limit
         self._start = 0
+        self._warned = False
 
     def open(self) -> int:
         """Give a descriptor to append by; what is there already is not part of `text` and `tail`."""
         self.trim()
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(self.path, flags, 0o600)
-        if os.geteuid() == 0:
-            above = self.path.parent.stat()
-            os.fchown(fd, above.st_uid, above.st_gid)
+        fd = self._create(self.path, os.O_APPEND)
         self._start = os.fstat(fd).st_size
         return fd
 
     def trim(self) -> None:
-        """Put the file aside when it is over the limit."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.path.stat().st_size > self._limit:
-                shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))
-                os.truncate(self.path, 0)
-                self._start = 0
+        """Put the file aside when it is over the limit. Never raises: a full disk is no reason to end the child."""
+        try:
+            if self.path.lstat().st_size > self._limit:
+                self._rotate()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._warn("a log cannot be cut", error)
 
     def text(self, most: int = 1_000_000) -> str:
-        """Give what was written since `open`, its end if that is more than `most` bytes."""
+        """Give what was written since `open`, its end if that is more than `most` bytes; empty if it is unreadable."""
         try:
-            with self.path.open("rb") as file:
+            with self._existing(os.O_RDONLY) as file:
                 file.seek(max(self._start, os.fstat(file.fileno()).st_size - most))
                 return file.read().decode(errors="replace")
-        except FileNotFoundError:
+        except OSError:
             return ""
 
     def tail(self, lines: int = 5) -> list[str]:
         """Give the last lines that were written since `open`."""
         return [line for line in self.text(_TAIL_BYTES).splitlines() if line.strip()][-lines:]
+
+    def _rotate(self) -> None:
+        with self._existing(os.O_RDWR) as file:
+            try:
+                self._copy(file)
+            except OSError as error:
+                self._warn("a log is cut without a copy", error)
+            os.ftruncate(file.fileno(), 0)
+            self._start = 0
+
+    def _copy(self, file: BinaryIO) -> None:
+        # the one before goes first: on a full disk the copy takes its room; and a link there is not followed
+        aside = self.path.with_name(self.path.name + ".1")
+        aside.unlink(missing_ok=True)
+        with os.fdopen(self._create(aside, os.O_EXCL), "wb") as copy:
+            shutil.copyfileobj(file, copy)
+
+    def _existing(self, flags: int) -> BinaryIO:
+        return os.fdopen(os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW), "rb")
+
+    def _create(self, path: Path, flags: int) -> int:
+        fd = os.open(path, flags | os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if os.geteuid() == 0:
+            above = path.parent.stat()
+            os.fchown(fd, above.st_uid, above.st_gid)
+        return fd
+
+    def _warn(self, sentence: str, error: OSError) -> None:
+        if not self._warned:
+            log_event(_LOG, logging.WARNING, sentence, path=self.path, error=error)
+        self._warned = True

@@ -103,13 +103,16 @@ def set_up_roles(
     run_psql(psql, host, port, pgpass, SUPERUSER, script)
 
 
-def run_psql(psql: Path, host: str, port: int, pgpass: Path, role: str, script: str) -> str:
+def run_psql(psql: Path, host: str, port: int, pgpass: Path, role: str, script: str, seconds: float = 120.0) -> str:
     """Run a script from standard input on the database `postgres`. Raises StartFailed."""
     argv = [str(psql), "-X", "-q", "-A", "-t", "-w", "-h", host, "-p", str(port), "-U", role, "postgres"]
     env = {**SERVER_ENV, "PGPASSFILE": str(pgpass), "PGCONNECT_TIMEOUT": "30", "PGCLIENTENCODING": "UTF8"}
-    ran = subprocess.run(  # noqa: S603  a program of the installation, no shell
-        argv, input=script, env=env, capture_output=True, text=True, timeout=120, check=False
-    )
+    try:
+        ran = subprocess.run(  # noqa: S603  a program of the installation, no shell
+            argv, input=script, env=env, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:  # from None: its text would quote the script's output
+        raise StartFailed(f"PostgreSQL did not finish its set-up within {seconds:g} s") from None
     if ran.returncode != 0:
         raise StartFailed(f"PostgreSQL refused its set-up: {' '.join(ran.stderr.split())}")
     return ran.stdout
@@ -155,10 +158,10 @@ def _shared_memory() -> dict[str, str]:
 
 
 def _check_major(install: PgInstall, data: Path) -> None:
-    made_by = int((data / "PG_VERSION").read_text())
-    if made_by != install.major:
+    made_by = (data / "PG_VERSION").read_text().strip()
+    if made_by != str(install.major):
         raise DataUnusable(
-            f"{data} was made by PostgreSQL {made_by}, and {install.bin_dir} is {install.version}: use another "
+            f"{data} was made by PostgreSQL {made_by or '?'}, and {install.bin_dir} is {install.version}: use another "
             "--state, or name the older bin folder with TELEMETRY_EMBEDDED_PG_BIN"
         )
 

@@ -135,10 +135,10 @@ def survivor(path: Path) -> int | None:
     """Give the pid in a file if that very process still lives: a pid alone may be reused."""
     try:
         kept = json.loads(path.read_text())
-    except (OSError, ValueError):
+        pid, started = int(kept["pid"]), kept["started"]
+    except (OSError, ValueError, KeyError, TypeError):  # half written, or not by us
         return None
-    started = _started(kept["pid"])
-    return kept["pid"] if started is not None and started == kept["started"] else None
+    return pid if started is not None and started == _started(pid) else None
 
 
 def end(pid: int, signals: Iterable[tuple[signal.Signals, float]]) -> None:

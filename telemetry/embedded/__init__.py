@@ -13,8 +13,9 @@ from telemetry.embedded.errors import (
 )
 from telemetry.embedded.postgres import EmbeddedPostgres
 from telemetry.embedded.redis import EmbeddedRedis
+from telemetry.embedded.server import EmbeddedServer
 from telemetry.embedded.state import FolderLock
-from telemetry.embedded.supervisor import ChildSpec, Event, Server, Supervisor
+from telemetry.embedded.supervisor import ChildSpec, Event, Supervisor
 
 __all__ = [
     "BinaryMissing",
@@ -24,9 +25,9 @@ __all__ = [
     "EmbeddedError",
     "EmbeddedPostgres",
     "EmbeddedRedis",
+    "EmbeddedServer",
     "Event",
     "FolderLock",
-    "Server",
     "StartFailed",
     "StateLocked",
     "Supervisor",

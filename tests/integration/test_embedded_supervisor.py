@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from telemetry.embedded import ChildGaveUp, ChildSpec, EmbeddedError, EmbeddedRedis, FolderLock, Supervisor
+from telemetry.embedded import ChildGaveUp, ChildSpec, EmbeddedError, EmbeddedRedis, Event, FolderLock, Supervisor
 from telemetry.embedded.errors import BinaryMissing, StateLocked
-from telemetry.embedded.logfiles import LogFile
 from telemetry.runtime import Backoff, Stop
-from tests.fixtures.process import Processes, clean_env, eventually, is_gone
+from tests.fixtures.process import Processes, clean_env, is_gone
 from tests.fixtures.servers_postgres import open_folder
+from tests.fixtures.wait import until
 
 # says when it is up, and on SIGTERM appends its name to a file
 POLITE = """
@@ -66,9 +66,19 @@ def stop() -> Stop:
     return Stop()
 
 
+class Watched(Supervisor):
+    """A supervisor whose events are kept."""
+
+    def __init__(self, stop: Stop, log_dir: Path) -> None:
+        self.events: list[Event] = []
+        super().__init__(
+            stop=stop, log_dir=log_dir, on_event=self.events.append, backoff=lambda: Backoff(first=0.01, cap=0.01)
+        )
+
+
 @pytest.fixture
-def supervisor(stop: Stop, tmp_path: Path) -> Iterator[Supervisor]:
-    with Supervisor(stop=stop, log_dir=tmp_path / "logs", backoff=lambda: Backoff(first=0.01, cap=0.01)) as supervisor:
+def supervisor(stop: Stop, tmp_path: Path) -> Iterator[Watched]:
+    with Watched(stop, tmp_path / "logs") as supervisor:
         yield supervisor
 
 
@@ -76,32 +86,32 @@ def child(name: str, code: str, *words: str, order: int = 0, grace: float = 30.0
     return ChildSpec(name, (sys.executable, "-c", code, *words), clean_env(), order=order, grace=grace, once=once)
 
 
-def kinds(supervisor: Supervisor, name: str) -> list[str]:
+def kinds(supervisor: Watched, name: str) -> list[str]:
     return [event.kind for event in supervisor.events if event.name == name]
 
 
-def is_up(supervisor: Supervisor, name: str) -> None:
-    eventually(lambda: supervisor.output(name), f"{name} is up")
+def is_up(supervisor: Watched, name: str) -> None:
+    until(lambda: supervisor.output(name), f"{name} is up")
 
 
-def test_a_killed_child_is_started_again(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_a_killed_child_is_started_again(supervisor: Watched, tmp_path: Path) -> None:
     supervisor.start(child("collector", POLITE, "collector", str(tmp_path / "ends")))
-    first = eventually(lambda: supervisor.pids().get("collector", 0))
+    first = until(lambda: supervisor.pids().get("collector", 0))
     os.kill(first, signal.SIGKILL)
-    eventually(lambda: supervisor.pids().get("collector", first) != first, "the second start")
+    until(lambda: supervisor.pids().get("collector", first) != first, "the second start")
     assert kinds(supervisor, "collector") == ["started", "exited", "started"]
     assert "signal SIGKILL" in supervisor.events[1].detail
 
 
-def test_a_death_is_told_with_the_last_words_and_without_secrets(supervisor: Supervisor) -> None:
+def test_a_death_is_told_with_the_last_words_and_without_secrets(supervisor: Watched) -> None:
     code = "import sys; sys.exit('cannot reach redis://:hush@host')"
     supervisor.start(child("collector", code))
-    eventually(lambda: "exited" in kinds(supervisor, "collector"))
+    until(lambda: "exited" in kinds(supervisor, "collector"))
     told = next(event.detail for event in supervisor.events if event.kind == "exited")
     assert told == "exit code 1: cannot reach redis://:***@host"
 
 
-def test_a_child_that_was_started_wrongly_ends_everything_with_its_reason(supervisor: Supervisor, stop: Stop) -> None:
+def test_a_child_that_was_started_wrongly_ends_everything_with_its_reason(supervisor: Watched, stop: Stop) -> None:
     supervisor.start(child("collector", "import sys; print('no such flag', file=sys.stderr); sys.exit(2)"))
     with pytest.raises(ChildGaveUp, match=r"collector gave up: exit code 2: no such flag; its log is "):
         supervisor.wait()
@@ -109,32 +119,32 @@ def test_a_child_that_was_started_wrongly_ends_everything_with_its_reason(superv
     assert kinds(supervisor, "collector") == ["started", "gave up"]
 
 
-def test_a_program_that_cannot_be_executed_ends_everything(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_executed_ends_everything(supervisor: Watched, tmp_path: Path) -> None:
     supervisor.start(ChildSpec("api", (str(tmp_path / "missing"),), clean_env()))
     with pytest.raises(ChildGaveUp, match=r"cannot run .*missing"):
         supervisor.wait()
 
 
-def test_a_child_that_ends_by_itself_is_waited_for_and_its_output_read(supervisor: Supervisor) -> None:
+def test_a_child_that_ends_by_itself_is_waited_for_and_its_output_read(supervisor: Watched) -> None:
     supervisor.start(child("streamer", "print('read 5 rows')", once=True))
     assert supervisor.wait_for("streamer")
     assert supervisor.output("streamer") == "read 5 rows\n"
     assert kinds(supervisor, "streamer") == ["started", "done"]
 
 
-def test_waiting_for_a_child_ends_with_the_stop(supervisor: Supervisor, stop: Stop) -> None:
+def test_waiting_for_a_child_ends_with_the_stop(supervisor: Watched, stop: Stop) -> None:
     supervisor.start(child("streamer", DEAF, once=True, grace=0.01))
     is_up(supervisor, "streamer")
     stop.set("enough")
     assert not supervisor.wait_for("streamer")
 
 
-def test_an_exit_without_a_reason_is_a_death_too(supervisor: Supervisor) -> None:
+def test_an_exit_without_a_reason_is_a_death_too(supervisor: Watched) -> None:
     supervisor.start(child("api", "pass"))
-    eventually(lambda: kinds(supervisor, "api").count("started") > 2)
+    until(lambda: kinds(supervisor, "api").count("started") > 2)
 
 
-def test_children_are_drained_in_order_and_those_of_one_order_together(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_children_are_drained_in_order_and_those_of_one_order_together(supervisor: Watched, tmp_path: Path) -> None:
     ends = tmp_path / "ends"
     for order, name in ((2, "api"), (0, "streamer-1"), (1, "collector"), (0, "streamer-2")):
         supervisor.start(child(name, POLITE, name, str(ends), order=order))
@@ -146,7 +156,7 @@ def test_children_are_drained_in_order_and_those_of_one_order_together(superviso
     assert supervisor.pids() == {}
 
 
-def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(supervisor: Supervisor) -> None:
+def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(supervisor: Watched) -> None:
     supervisor.start(child("deaf", DEAF, grace=0.2))
     is_up(supervisor, "deaf")
     supervisor.drain()
@@ -171,7 +181,7 @@ def test_a_second_ctrl_c_leaves_nothing_behind(processes: Processes, tmp_path: P
     while parent.running:
         parent.signal(signal.SIGINT)
     assert parent.wait() == 128 + signal.SIGINT
-    eventually(lambda: all(is_gone(pid) for pid in pids), "the end of all children")
+    until(lambda: all(is_gone(pid) for pid in pids), "the end of all children")
 
 
 def test_a_killed_supervisor_leaves_no_child_behind(processes: Processes, tmp_path: Path) -> None:
@@ -180,23 +190,36 @@ def test_a_killed_supervisor_leaves_no_child_behind(processes: Processes, tmp_pa
     pids = [int(word) for word in parent.stdout.split()[1:]]
     assert len(pids) == 2
     parent.kill()
-    eventually(lambda: all(is_gone(pid) for pid in pids), "the end of all children")
+    until(lambda: all(is_gone(pid) for pid in pids), "the end of all children")
+
+
+@pytest.fixture
+def redis(supervisor: Watched) -> Iterator[EmbeddedRedis]:
+    folder = open_folder()
+    server = EmbeddedRedis(folder)
+    try:
+        supervisor.start_server(server)
+    except BinaryMissing as error:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+    yield server
+    supervisor.drain()
+    shutil.rmtree(folder)
+
+
+def killed(server: EmbeddedRedis) -> int:
+    """Kill a server; its pid was."""
+    assert server.pid
+    pid = server.pid
+    os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def test_a_server_that_dies_is_started_again_on_its_port_and_stopped_last(
-    supervisor: Supervisor, tmp_path: Path
+    supervisor: Watched, redis: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    folder = open_folder()
-    redis = EmbeddedRedis(folder)
-    try:
-        supervisor.start_server(redis)
-    except BinaryMissing as error:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
-    port, first = redis.port, redis.pid
-    assert first
-    os.kill(first, signal.SIGKILL)
-    eventually(lambda: supervisor.pids().get("redis", first) != first, "the second start")
-    eventually(lambda: kinds(supervisor, "redis").count("started") == 2)
+    port, first = redis.port, killed(redis)
+    until(lambda: supervisor.pids().get("redis", first) != first, "the second start")
+    until(lambda: kinds(supervisor, "redis").count("started") == 2)
     assert supervisor.events[1].detail.startswith("signal SIGKILL: ")
     assert redis.port == port
     supervisor.start(child("api", POLITE, "api", str(tmp_path / "ends")))
@@ -204,35 +227,35 @@ def test_a_server_that_dies_is_started_again_on_its_port_and_stopped_last(
     supervisor.drain()
     assert [event.name for event in supervisor.events if event.kind == "stopped"] == ["api", "redis"]
     assert not redis.alive
-    shutil.rmtree(folder)
 
 
-def test_names_of_children_are_unique(supervisor: Supervisor) -> None:
+def test_a_server_is_started_again_whatever_made_a_start_fail(supervisor: Watched, redis: EmbeddedRedis) -> None:
+    password = redis.password
+    redis.password_file.write_bytes(b"\xff")  # no start of ours expects this
+    killed(redis)
+    until(lambda: any("UnicodeDecodeError" in event.detail for event in supervisor.events), "a start that fails")
+    redis.password_file.write_text(password)
+    until(lambda: kinds(supervisor, "redis").count("started") == 2, "the second start")
+    assert redis.alive
+
+
+def test_a_display_that_fails_ends_no_child(stop: Stop, tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def show(event: Event) -> None:
+        told.append(event.kind)
+        raise BrokenPipeError("the terminal is closed")
+
+    with Supervisor(stop=stop, log_dir=tmp_path, on_event=show) as supervisor:
+        supervisor.start(child("streamer", "print('read 5 rows')", once=True))
+        assert supervisor.wait_for("streamer")
+    assert told == ["started", "done"]
+
+
+def test_names_of_children_are_unique(supervisor: Watched) -> None:
     supervisor.start(child("api", DEAF, grace=0.01))
     with pytest.raises(EmbeddedError, match="two children are named api"):
         supervisor.start(child("api", DEAF))
-
-
-def test_output_goes_to_bounded_files(tmp_path: Path) -> None:
-    log = LogFile(tmp_path / "child.log", limit=1000)
-    fd = log.open()
-    for _ in range(50):
-        os.write(fd, b"x" * 99 + b"\n")
-        log.trim()
-    os.write(fd, b"last words\n")
-    os.close(fd)
-    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert set(sizes) == {"child.log", "child.log.1"}
-    assert max(sizes.values()) <= 1100
-    assert log.tail(1) == ["last words"]
-
-
-def test_what_an_earlier_run_wrote_is_not_its_last_words(tmp_path: Path) -> None:
-    (tmp_path / "child.log").write_text("old\n")
-    log = LogFile(tmp_path / "child.log")
-    os.close(log.open())
-    assert log.tail() == []
-    assert (tmp_path / "child.log").read_text() == "old\n"
 
 
 def test_a_state_folder_has_one_holder_at_a_time(tmp_path: Path) -> None:

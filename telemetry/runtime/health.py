@@ -121,6 +121,7 @@ class HealthServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 4 * MAX_CONNECTIONS  # beyond it a probe waits a second for its next SYN
     server_address: tuple[str, int]
 
     def __init__(self, address: tuple[str, int], health: Health, registry: CollectorRegistry) -> None:

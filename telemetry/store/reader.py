@@ -4,6 +4,7 @@ What lives here: which GPUs there are, what an id means, and which readings belo
 page is unpacked (`pages`), how answers are written down (`webapi`), how connections are made (`pool`).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,8 +24,9 @@ QUESTIONS = "reader.sql"
 ENOUGH = 10_000
 """Readings in which the metrics of a GPU are looked for: beyond them nothing older is read."""
 
-WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
-"""How far back they are looked for, in turn, until there are enough; None: to the first one."""
+WINDOWS = (timedelta(seconds=10), timedelta(minutes=2), timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
+"""How far back they are looked for, in turn, until there are enough; None: to the first one. The first is short,
+because the columnstore reads a whole window: a looped file may bring 3,000,000 readings of one GPU in an hour."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY = ("after_gpu", "after_metric", "after_workload", "after_block", "skip")
@@ -98,19 +100,25 @@ class Reader:
         return [GpuRow(*row) for row in found]
 
     def metrics_of(self, gpus: Sequence[GpuRow]) -> list[str]:
-        """Names of the metrics in at least the newest 10,000 readings of these rows: of all, where there are less.
+        """Names of the metrics in at least the newest 10,000 readings of each row: in all, where there are fewer.
 
-        Samples are not indexed by metric, so "ever" would read all of a GPU's past. Here what is read grows with
-        ENOUGH and not with the age of the table.
+        Samples are not indexed by metric, so "ever" would read all of a GPU's past. Where there is an index by time,
+        10,000 readings of a row are read and no more; in the columnstore, those of the shortest of WINDOWS that holds
+        10,000, for it has no such order.
         """
-        seen = [(gpu.number, gpu.last_seen) for gpu in gpus if gpu.last_seen]
-        found: list[tuple[Any, ...]] = []
-        for window in WINDOWS if seen else ():
-            since = [max(last - window, _moment(MIN_TIME)) if window else _moment(MIN_TIME) for _, last in seen]
-            found = self._all("recent_metrics", {"gpus": [number for number, _ in seen], "since": since})
-            if sum(readings for _, readings in found) >= ENOUGH:
+        names: set[str] = set()
+        left = {gpu.number: gpu.last_seen for gpu in gpus if gpu.last_seen}
+        for window in WINDOWS:
+            if not left:
                 break
-        return sorted(name for name, _ in found)
+            since = [max(last - window, _moment(MIN_TIME)) if window else _moment(MIN_TIME) for last in left.values()]
+            found = self._all("recent_metrics", {"gpus": list(left), "since": since, "enough": ENOUGH})
+            names.update(name for _, name, _ in found)
+            counts = Counter[int]()
+            for number, _, readings in found:
+                counts[number] += readings
+            left = {number: last for number, last in left.items() if counts[number] < ENOUGH}
+        return sorted(names)
 
     def readings(
         self,

@@ -88,13 +88,17 @@ def test_a_page_of_one_gpu_reads_no_more_than_it_gives(reader: Reader, database:
     fill(database, [Reading(gpu("n", number % 2), T0 + number, TEMP, number) for number in range(20_000)])
     (row,) = reader.gpus_called("n:0")
     database.ask("VACUUM ANALYZE samples")
-    question = query("readings", file=QUESTIONS)
     values = {"gpus": [row.number], "start": at(T0), "end": at(2 * T0), "metrics": None, "limit": 10, "skip": 0}
     key = dict.fromkeys(("after_gpu", "after_metric", "after_workload", "after_block"))
+    assert rows_read(database, "readings", values | key) <= (10_000 if database.server.has_timescaledb else 100)
+
+
+def rows_read(database: Database, name: str, values: dict[str, object]) -> float:
+    """The most rows that one scan of a question gave."""
+    question = query(name, file=QUESTIONS)
     with psycopg.connect(database.reader, cursor_factory=psycopg.ClientCursor) as connection:
-        rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {question}", values | key).fetchall()
-    read = max(scanned(rows[0][0][0]["Plan"]))
-    assert read <= (10_000 if database.server.has_timescaledb else 100)
+        rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {question}", values).fetchall()
+    return max(scanned(rows[0][0][0]["Plan"]))
 
 
 def at(time: int) -> datetime:
@@ -116,6 +120,28 @@ def test_metrics_are_those_of_the_newest_readings_where_there_are_many(reader: R
     assert reader.metrics_of(reader.gpus_called("n:0")) == [TEMP, UTIL, POWER]
     fill(database, [Reading(one, T0, TEMP, 1)])
     assert reader.metrics_of(reader.gpus_called("n:0")) == [TEMP, UTIL]
+
+
+def test_no_more_than_the_newest_readings_tell_the_metrics_of_a_dense_hour(reader: Reader, database: Database) -> None:
+    """The older half is of another metric; the columnstore reads the window, an index what is enough."""
+    one = gpu("n", 0)
+    fill(database, [Reading(one, T0 + number, (TEMP, UTIL)[number > 9_000], 1) for number in range(18_000)])
+    database.ask("VACUUM ANALYZE samples")
+    (row,) = reader.gpus_called("n:0")
+    values = {"gpus": [row.number], "since": [at(T0)], "enough": 5_000}
+    with reader.pool.use() as connection:
+        found = connection.execute(query("recent_metrics", file=QUESTIONS), values).fetchall()
+    assert found == [(row.number, UTIL, 5_000)]
+    assert rows_read(database, "recent_metrics", values) <= (18_000 if database.server.has_timescaledb else 5_000)
+
+
+def test_each_row_of_a_gpu_tells_its_own_metrics(reader: Reader, database: Database) -> None:
+    """A place that was dense a year ago does not keep what the GPU reports now from being looked for."""
+    year = 365 * 86_400 * SECOND
+    old, new = gpu("old", 0, uuid="GPU-m"), gpu("new", 0, uuid="GPU-m")
+    fill(database, [Reading(old, T0 - year + number, TEMP, 1) for number in range(ENOUGH)])
+    fill(database, [Reading(new, T0 - 86_400 * SECOND, POWER, 1), Reading(new, T0, UTIL, 1)])
+    assert reader.metrics_of(reader.gpus_called("GPU-m")) == [TEMP, UTIL, POWER]
 
 
 def test_a_position_counts_ties_across_pages() -> None:

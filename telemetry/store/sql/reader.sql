@@ -31,14 +31,14 @@ SELECT count(DISTINCT id), min(id COLLATE "C") FROM gpus WHERE last_seen IS NOT 
 SELECT metric FROM metrics WHERE name = ANY(%(names)s) OR canonical = ANY(%(canonicals)s);
 
 -- name: recent_metrics
--- What each GPU reported from its own `since` on, and how many readings that are.
-SELECT m.name, sum(s.readings)::bigint
+-- What the newest readings of each GPU are of, from its own `since` on, and how many of them are of what.
+SELECT w.gpu, m.name, count(*)
 FROM unnest(%(gpus)s::int[], %(since)s::timestamptz[]) AS w(gpu, since)
 CROSS JOIN LATERAL (
-    SELECT metric, count(*) AS readings FROM samples WHERE gpu = w.gpu AND time >= w.since GROUP BY metric
+    SELECT metric FROM samples WHERE gpu = w.gpu AND time >= w.since ORDER BY time DESC LIMIT %(enough)s
 ) s
 JOIN metrics m USING (metric)
-GROUP BY m.name;
+GROUP BY w.gpu, m.name;
 
 -- name: readings
 -- One page, as columns: each is the concatenation of its values in PostgreSQL's binary form, so that no row becomes

@@ -10,6 +10,7 @@ from telemetry.broker.consumer import Consumer, ConsumerStatus
 from telemetry.broker.deadletters import DeadLetter, DeadLetters, DeadLetterSink
 from telemetry.broker.errors import (
     BrokerClosed,
+    BrokerDenied,
     BrokerError,
     BrokerUnavailable,
     PublishError,
@@ -27,6 +28,7 @@ __all__ = [
     "Batch",
     "Broker",
     "BrokerClosed",
+    "BrokerDenied",
     "BrokerError",
     "BrokerUnavailable",
     "Consumer",

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
+from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -43,7 +44,21 @@ def connect(link: Link) -> Any:
         return _cluster(link)
     if kind == "sentinel":
         return _sentinel(link)
-    return redis.Redis.from_url(link.address.url, redis_connect_func=_handshake(link), **_common(link))
+    return _single(link)
+
+
+def _single(link: Link) -> Any:
+    address = link.address
+    host, port = address.nodes[0]
+    place: dict[str, Any] = {"connection_class": redis.Connection, "host": host, "port": port}
+    if address.path:
+        place = {"connection_class": redis.UnixDomainSocketConnection, "path": address.path}
+    elif address.tls:
+        place |= {"connection_class": redis.SSLConnection, **_tls(address)}
+    login: dict[str, Any] = {"username": address.username, "password": address.password, "db": address.db}
+    return redis.Redis.from_pool(
+        redis.ConnectionPool(redis_connect_func=_handshake(link), **place, **login, **_common(link))
+    )
 
 
 def _common(link: Link) -> dict[str, Any]:
@@ -61,7 +76,10 @@ def _common(link: Link) -> dict[str, Any]:
 
 def _handshake(link: Link) -> Callable[[Any], None]:
     def shake(connection: Any) -> None:
-        connection.on_connect()
+        try:
+            connection.on_connect()
+        except NoPermissionError as error:  # a user that may not even connect: no call will ever work
+            raise AuthenticationError(f"NOPERM {error}") from error
         link.connected()
 
     return shake
@@ -71,8 +89,11 @@ def _login(address: urls.Address) -> dict[str, Any]:
     return {"username": address.username, "password": address.password, "ssl": address.tls, **_tls(address)}
 
 
-def _tls(address: urls.Address) -> dict[str, str]:
-    return {name: value for name, value in address.options.items() if name.startswith("ssl_")}
+def _tls(address: urls.Address) -> dict[str, str | bool]:
+    options: dict[str, str | bool] = {k: v for k, v in address.options.items() if k.startswith("ssl_")}
+    if "ssl_check_hostname" in options:
+        options["ssl_check_hostname"] = options["ssl_check_hostname"] == "true"
+    return options
 
 
 def _sentinel(link: Link) -> Any:

@@ -14,6 +14,10 @@ class BrokerUnavailable(BrokerError):
     """Raised when the server cannot be reached or cannot serve now: the same call may work later."""
 
 
+class BrokerDenied(BrokerUnavailable):
+    """Raised when the server refuses user or password: a retry helps only after somebody changed one of them."""
+
+
 class GroupMissing(BrokerUnavailable):
     """Raised when the stream or its group vanished (FLUSHALL, another server): joining makes it anew."""
 

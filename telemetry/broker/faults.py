@@ -10,19 +10,20 @@ from contextlib import contextmanager
 import redis
 from redis import exceptions as driver
 
-from telemetry.broker.errors import BrokerError, BrokerUnavailable, GroupMissing, OutOfMemory
+from telemetry.broker.errors import BrokerDenied, BrokerError, BrokerUnavailable, GroupMissing, OutOfMemory
 
+PERMISSIONS = "~<namespace>:* +@connection +@stream +@hash +@string +@scripting +time +info +memory|usage"
+"""What a Redis user needs for all that this package does, as in ACL SETUSER. A Cluster wants +cluster +command too."""
 # Answers that pass: the server starts, fails over, persists, or is busy with a script.
-_PASSING = frozenset(
-    "LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MISCONF NOREPLICAS BUSY WRONGPASS NOAUTH".split()
-)
+_PASSING = frozenset("LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MISCONF NOREPLICAS BUSY".split())
+_DENIED = frozenset(("WRONGPASS", "NOAUTH"))
 _REMEDIES = {
     "WRONGTYPE": "a key of this topic holds something else; choose another namespace or delete the key",
-    "NOPERM": "the Redis user may not do this; it needs ~<namespace>:* +@stream +@hash +@string +@scripting",
+    "NOPERM": f"the Redis user may not do this; it needs {PERMISSIONS}",
     "MOVED": "this server is part of a Redis Cluster; write the URL as redis+cluster://",
     "ASK": "this server is part of a Redis Cluster; write the URL as redis+cluster://",
     "CROSSSLOT": "the keys of one topic must share a hash tag; is something rewriting key names on the way?",
-    "WRONGPASS": "user or password is wrong",
+    "WRONGPASS": "user or password in the URL is wrong",
     "NOAUTH": "the server wants a password; put it into the URL",
     "MISCONF": "the server cannot save to disk; see its log",
 }
@@ -35,7 +36,7 @@ def translated() -> Iterator[None]:
     """Raise BrokerUnavailable or BrokerError for what redis-py raises."""
     try:
         yield
-    except redis.RedisError as error:
+    except (redis.RedisError, driver.RedisClusterException) as error:  # the latter is none of the former
         raise _ours(error) from error
     except OSError as error:
         raise BrokerUnavailable(f"cannot reach the server: {error}") from error
@@ -47,6 +48,8 @@ def code(error: Exception) -> str:
     if isinstance(known, str) and known != "ERR":
         return known
     text = str(error)
+    if "user executing the script" in text or "ACL failure in script" in text:  # of Redis, of Valkey: without a code
+        return "NOPERM"
     wrapped = _WRAPPED.search(text)
     if wrapped:
         return wrapped[1]
@@ -62,6 +65,10 @@ def _ours(error: Exception) -> BrokerError:
         return GroupMissing(text)
     if kind == "OOM" or isinstance(error, driver.OutOfMemoryError):
         return OutOfMemory(f"the server is at maxmemory: {text}")
+    if kind in _DENIED or isinstance(error, driver.AuthenticationError):
+        return BrokerDenied(f"the server refuses the login: {text}")
+    if isinstance(error.__cause__, driver.AuthenticationError):  # a cluster client wraps what its nodes said
+        return _ours(error.__cause__)
     passing = (
         driver.ConnectionError,
         driver.TimeoutError,

@@ -3,9 +3,13 @@
 What lives here: text to `Address`. No connection is made here.
 
     redis://[user:password@]host[:6379][/db]              rediss:// for TLS
-    unix:///path/to/socket[?db=0]
+    unix://[user:password@]/path/to/socket[?db=0]
     redis+sentinel://[user:password@]host[:26379][,host..]/master[/db][?sentinel_password=..]    rediss+sentinel://
     redis+cluster://[user:password@]host[:6379][,host..]                                         rediss+cluster://
+
+Options after "?": db, or with TLS ssl_ca_certs, ssl_ca_path, ssl_certfile, ssl_keyfile, ssl_password, ssl_cert_reqs
+(none, optional, required), ssl_check_hostname (true, false); unix:// takes username and password; Sentinel takes
+sentinel_username and sentinel_password. Whatever else the driver knows would undo what the protocol relies on.
 """
 
 import re
@@ -29,6 +33,14 @@ _KINDS: Mapping[str, Kind] = {
     "redis+cluster": "cluster",
     "rediss+cluster": "cluster",
 }
+_TLS_OPTIONS = frozenset(
+    f"ssl_{name}" for name in "ca_certs ca_path certfile keyfile password cert_reqs check_hostname".split()
+)
+_VALUES = {
+    "db": re.compile(r"\d{1,9}"),
+    "ssl_cert_reqs": re.compile("none|optional|required"),
+    "ssl_check_hostname": re.compile("true|false"),
+}
 _LOGIN = re.compile(r"(://[^:/?#@]*):.*@")
 _SECRETS = re.compile(r"((?:^|[?&])\w*password=)[^&#]*")
 
@@ -45,6 +57,7 @@ class Address:
     password: str | None = field(default=None, repr=False)
     master: str = ""
     db: int = 0
+    path: str = ""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -72,18 +85,48 @@ def parse(url: str) -> Address:
         raise BrokerError(f"broker URL {hide_password(url)!r}: write @ as %40, / as %2F and : as %3A in the password")
     kind = _KINDS[shape["scheme"]]
     user, _, password = (shape["login"] or "").partition(":")
+    options = _options(url, shape["scheme"], shape["query"] or "")
     master, db = _path(url, kind, shape["scheme"], shape["path"] or "")
+    nodes = _nodes(url, shape["hosts"], 26379 if kind == "sentinel" else 6379)
+    if kind == "single" and len(nodes) > 1:
+        raise BrokerError(
+            f"broker URL {hide_password(url)!r}: name one host; several are for redis+sentinel:// and redis+cluster://"
+        )
     return Address(
         url=url,
         kind=kind,
-        nodes=_nodes(url, shape["hosts"], 26379 if kind == "sentinel" else 6379),
+        nodes=nodes,
         tls=shape["scheme"].startswith("rediss"),
-        username=unquote(user) or None,
-        password=unquote(password) or None,
+        username=unquote(user) or options.pop("username", None),
+        password=unquote(password) or options.pop("password", None),
         master=master,
-        db=db,
-        options=dict(parse_qsl(shape["query"] or "")),
+        db=int(options.pop("db", db)),
+        path=unquote(shape["path"] or "") if shape["scheme"] == "unix" else "",
+        options=options,
     )
+
+
+def _options(url: str, scheme: str, query: str) -> dict[str, str]:
+    """What follows the "?", each name known, each value one that can be used."""
+    known = set() if scheme.endswith("cluster") else {"db"}
+    if scheme.startswith("rediss"):
+        known |= _TLS_OPTIONS
+    if scheme == "unix":
+        known |= {"username", "password"}
+    if scheme.endswith("sentinel"):
+        known |= {"sentinel_username", "sentinel_password"}
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known or name in options:
+            fault = "given twice" if name in options else "unknown"
+            raise BrokerError(
+                f"broker URL {hide_password(url)!r}: option {name!r} is {fault}; "
+                f"{scheme}:// takes {', '.join(sorted(known)) or 'no option'}"
+            )
+        if name in _VALUES and not _VALUES[name].fullmatch(value):
+            raise BrokerError(f"broker URL {hide_password(url)!r}: {name}={value} cannot be used")
+        options[name] = value
+    return options
 
 
 def _nodes(url: str, hosts: str, port: int) -> tuple[tuple[str, int], ...]:
@@ -92,6 +135,8 @@ def _nodes(url: str, hosts: str, port: int) -> tuple[tuple[str, int], ...]:
         found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", host.strip())
         if found is None:
             raise BrokerError(f"broker URL {hide_password(url)!r}: {host!r} is no host[:port]")
+        if not 0 < int(found[2] or port) < 1 << 16:
+            raise BrokerError(f"broker URL {hide_password(url)!r}: {found[2]} is no port")
         nodes.append((found[1].strip("[]"), int(found[2] or port)))
     return tuple(nodes)
 

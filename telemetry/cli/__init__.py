@@ -12,13 +12,12 @@ import traceback
 import click
 
 from telemetry import __version__
-from telemetry.broker import BrokerError, BrokerUnavailable, TopicFull
+from telemetry.broker import BrokerDenied, BrokerError, BrokerUnavailable, TopicFull
 from telemetry.cli.admin import config, migrate, verify
 from telemetry.cli.api import serve
 from telemetry.cli.queue import queue
 from telemetry.cli.roles import collect, stream
 from telemetry.cli.up import up
-from telemetry.cli.wiring import denied
 from telemetry.config import ConfigError
 from telemetry.embedded import EmbeddedError
 from telemetry.runtime.logs import mask_secrets
@@ -79,7 +78,7 @@ def _told(error: Exception) -> tuple[str, int]:
             return f"database: {error}", EXIT_NO
         case TopicFull():
             return f"queue: {error}", EXIT_NO
-        case BrokerUnavailable() if not denied(error):
+        case BrokerUnavailable() if not isinstance(error, BrokerDenied):
             return f"queue: {error}", EXIT_AWAY
         case BrokerError():
             return f"queue: {error}", EXIT_USAGE

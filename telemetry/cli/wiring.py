@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from telemetry import config as c
 from telemetry.block import MAX_TEXT
-from telemetry.broker import Broker, BrokerError, BrokerUnavailable, Hooks, Topic
+from telemetry.broker import Broker, BrokerDenied, BrokerError, BrokerUnavailable, Hooks, Topic
 from telemetry.cli.options import Values, need
 from telemetry.config import ConfigError
 from telemetry.runtime.backoff import Backoff
@@ -25,7 +25,6 @@ from telemetry.store.tiers import Tier
 log = logging.getLogger(__name__)
 
 DEFAULT_LOCK_TIMEOUT = 15.0
-DENIALS = ("WRONGPASS", "NOAUTH")
 
 
 class StreamerHooks(Hooks):
@@ -92,11 +91,6 @@ def start_logs(values: Values) -> None:
     configure_logs(values["log_level"], json=values["log_format"] == "json")
 
 
-def denied(error: BrokerError) -> bool:
-    """Whether the queue's server refused the user or the password: waiting does not help."""
-    return any(word in str(error) for word in DENIALS)
-
-
 @contextmanager
 def health_server(values: Values, health: Health, metrics: RoleMetrics) -> Iterator[None]:
     """Serve probes and metrics while the role runs, when a port is given."""
@@ -147,9 +141,9 @@ def wait_for_queue(topic: Topic, health: Health, stop: Stop) -> bool:
             topic.broker.ping()
             for warning in topic.check_memory():
                 log_event(log, logging.WARNING, "the queue's server is not set up for it", why=warning)
+        except BrokerDenied:
+            raise  # waiting does not help
         except BrokerUnavailable as error:
-            if denied(error):
-                raise
             health.ready("queue", False, str(error))
             log_event(log, logging.WARNING, "waiting for the queue", url=topic.broker.safe_url, error=error)
             if backoff.wait(stop):

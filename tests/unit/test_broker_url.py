@@ -49,6 +49,18 @@ def test_a_cluster() -> None:
         ("redis+cluster://localhost/1", "database 0 only"),
         ("redis://bob:pw/d@localhost", "%2F"),
         ("redis://bob:d@pw@localhost", "%40"),
+        ("redis://a,b", "name one host"),
+        ("redis://a:99999", "no port"),
+        ("redis://a?decode_responses=true", "'decode_responses' is unknown; redis:// takes db"),
+        ("redis://a?socket_timeout=1", "'socket_timeout' is unknown"),
+        ("redis://a?nonsense=1", "'nonsense' is unknown"),
+        ("redis://a?protocol=3", "'protocol' is unknown"),
+        ("redis://a?ssl_ca_certs=/ca", "'ssl_ca_certs' is unknown"),
+        ("redis://a?db=zero", "db=zero"),
+        ("redis://a?db=", "db="),
+        ("redis://a?db=1&db=2", "given twice"),
+        ("redis+cluster://a?db=1", "takes no option"),
+        ("rediss://a?ssl_check_hostname=maybe", "ssl_check_hostname=maybe"),
     ],
 )
 def test_what_is_no_broker_url_is_refused_with_an_example(url: str, says: str) -> None:
@@ -97,6 +109,15 @@ def test_the_driver_never_retries_by_itself() -> None:
 def test_a_socket_and_tls_become_their_connections() -> None:
     assert connect(link("unix:///tmp/s?db=2")).connection_pool.connection_class is redis.UnixDomainSocketConnection
     assert connect(link("rediss://h")).connection_pool.connection_class is redis.SSLConnection
+
+
+def test_options_reach_the_driver_as_what_they_mean() -> None:
+    made = options(connect(link("rediss://h/4?ssl_ca_certs=/ca&ssl_cert_reqs=none&ssl_check_hostname=false")))
+    assert (made["ssl_ca_certs"], made["ssl_cert_reqs"], made["ssl_check_hostname"]) == ("/ca", "none", False)
+    assert (made["host"], made["port"], made["db"]) == ("h", 6379, 4)
+    sock = options(connect(link("unix:///tmp/a%20b?db=2&username=bob&password=p%40w")))
+    assert (sock["path"], sock["db"], sock["username"], sock["password"]) == ("/tmp/a b", 2, "bob", "p@w")
+    assert options(connect(link("redis://h?db=3")))["db"] == 3
 
 
 def test_sentinels_and_the_master_have_their_own_logins() -> None:

@@ -1,0 +1,102 @@
+"""What a Redis user needs, and how a refusal is told: a login apart from a permission apart from an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+
+from telemetry.broker import BrokerDenied, BrokerError, BrokerUnavailable, Topic, TopicFull
+from telemetry.broker.faults import PERMISSIONS
+from tests.fixtures.broker import Loop, MakeTopic, drain_all
+from tests.fixtures.servers_redis import Server
+from tests.fixtures.wait import until
+
+AsUser = Callable[..., Topic]
+
+
+def publish_and_look(topic: Topic) -> None:
+    with topic.producer() as producer:
+        producer.publish("a", b"x")
+    topic.stats()
+
+
+@pytest.fixture
+def as_user(private_server: Callable[..., Server], make_topic: MakeTopic) -> AsUser:
+    """Makes the topic as seen by a user that has these permissions and no other."""
+    server = private_server("--save", "3600 1")
+    space = make_topic(on=server).broker.namespace
+
+    def make(permissions: str) -> Topic:
+        rules = permissions.replace("<namespace>", space).split()
+        with closing(server.client()) as client:
+            client.execute_command(  # type: ignore[no-untyped-call]
+                "ACL", "SETUSER", "bob", "reset", "on", ">secret", *rules
+            )
+        return make_topic(url=f"redis://bob:secret@127.0.0.1:{server.port}/1", on=server, capacity=3, lease=0.1)
+
+    return make
+
+
+def test_a_user_with_the_permissions_that_are_named_can_do_everything(as_user: AsUser) -> None:
+    topic = as_user(PERMISSIONS)
+    topic.broker.ping()
+    assert topic.check_memory(dead_letters=True) == []
+    assert topic.broker.admin.command("INFO", "memory"), "what check_memory would leave out when refused"
+    with topic.producer() as producer, topic.consumer() as killed:
+        for id in ("a", "b", "c"):
+            producer.publish(id, b"x", headers={"format": "block/1"})
+        with pytest.raises(TopicFull):
+            producer.publish("d", b"x", timeout=0.02)
+        assert producer.absent(["a", "d"]) == ["d"]
+        assert producer.pressure() == 1.0
+        assert len(Loop(killed).next()) == 3
+        assert killed.heart.beat() == []
+        killed.abandon()
+    with topic.consumer() as consumer:
+        loop = Loop(consumer)
+        with loop.next() as batch:
+            batch.reject(batch.messages[0], "poison")
+        with pytest.raises(ValueError, match="no good"), loop.next():
+            raise ValueError("no good")
+    until(lambda: topic.leases("sweeper").sweep(0.0), "the killed one is removed")
+    (letter,) = topic.dead_letters.list()
+    topic.dead_letters.replay(letter.entry)
+    assert len(topic.peek()) == 3
+    assert topic.stats().memory_bytes
+    topic.set_capacity(4)
+    topic.set_capacity(None)
+    assert len(drain_all(topic)) == 3
+    assert not topic.dead_letters.drop(letter.entry)
+    assert topic.leases("over-http").leave() is False
+    assert topic.stats().acked == 3
+
+
+@pytest.mark.parametrize("missing", [word for word in PERMISSIONS.split() if word not in ("+info", "+memory|usage")])
+def test_each_permission_that_is_named_is_needed_and_its_lack_names_them_all(as_user: AsUser, missing: str) -> None:
+    topic = as_user(" ".join(word for word in PERMISSIONS.split() if word != missing))
+    with pytest.raises(BrokerError) as refusal:
+        publish_and_look(topic)
+    assert PERMISSIONS in str(refusal.value)
+    assert isinstance(refusal.value, BrokerDenied) == (missing == "+@connection")
+
+
+@pytest.mark.parametrize("login", ["bob:wrong@", "nobody:secret@", ""])
+def test_a_refused_login_is_told_apart_from_an_outage(
+    private_server: Callable[..., Server], make_topic: MakeTopic, login: str
+) -> None:
+    server = private_server()
+    with closing(server.client()) as client:
+        client.config_set("requirepass", "other")
+    topic = make_topic(url=f"redis://{login}127.0.0.1:{server.port}/0", on=server)
+    with pytest.raises(BrokerDenied) as refusal:
+        topic.broker.ping()
+    assert "wrong@" not in str(refusal.value)
+    assert "URL" in str(refusal.value)
+
+
+def test_a_cluster_that_is_not_there_is_unavailable(make_topic: MakeTopic, real_server: Server) -> None:
+    with pytest.raises(BrokerUnavailable) as refusal:
+        make_topic(url="redis+cluster://127.0.0.1:1").broker.ping()
+    assert not isinstance(refusal.value, BrokerDenied)

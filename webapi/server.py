@@ -10,9 +10,9 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -22,6 +22,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
 from telemetry.runtime.shared import DIRECTORY, share_values
 from webapi.app import close, create_app
+from webapi.folder import make_folder
 from webapi.options import ApiOptions
 from webapi.worker import LINE_MAX, ApiWorker
 
@@ -61,7 +62,7 @@ def serve(
         print(f"cannot listen on {host}:{port}: {why}; choose another, or end what has it", file=sys.stderr)
         return PORT_TAKEN
     logging.getLogger("psycopg.pool").setLevel(logging.WARNING)  # it tells of every connection that is lent
-    parent, folder, real_port = os.getpid(), tempfile.mkdtemp(prefix="telemetry-api-"), listener.getsockname()[1]
+    parent, folder, real_port = os.getpid(), make_folder(), listener.getsockname()[1]
     settings = {
         "bind": f"fd://{listener.detach()}",
         "workers": workers,
@@ -84,7 +85,7 @@ def _listen(host: str, port: int) -> socket.socket:
     raise OSError(f"{port} is no port")
 
 
-def _ended(end: SystemExit, parent: int, folder: str) -> int:
+def _ended(end: SystemExit, parent: int, folder: Path) -> int:
     """The exit code. A worker, which is a fork, ends here: what the caller does afterwards is not for it to do."""
     code = end.code if isinstance(end.code, int) else int(end.code is not None)
     if os.getpid() != parent:

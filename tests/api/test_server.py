@@ -15,8 +15,9 @@ import pytest
 
 from tests.fixtures.api import Answer, Serve, fetch, serve_on
 from tests.fixtures.filled import fill, fleet
-from tests.fixtures.process import Processes, eventually
+from tests.fixtures.process import Processes, eventually, is_gone
 from tests.fixtures.store import Database
+from webapi.folder import PREFIX
 
 Start = Callable[..., Serve]
 
@@ -83,6 +84,30 @@ def test_metrics_are_those_of_all_workers_and_survive_one(serve: Start) -> None:
     os.kill(int(before[0]), signal.SIGTERM)
     eventually(lambda: len(now := children.read_text().split()) == 2 and before[0] not in now, "a new worker")
     assert line in fetch(f"{served.url}/metrics").body
+
+
+def test_a_killed_servers_files_are_removed_by_the_next_one_and_a_running_ones_are_not(
+    serve: Start, tmp_path: Path
+) -> None:
+    def folders() -> set[Path]:
+        return set(tmp_path.glob(f"{PREFIX}*"))
+
+    killed = serve(workers=2)
+    left = folders()
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path, target_is_directory=True)
+    workers = Path(f"/proc/{killed.process.pid}/task/{killed.process.pid}/children").read_text().split()
+    killed.process.kill()
+    eventually(lambda: all(is_gone(int(pid)) for pid in workers), "the end of its workers")
+    running = serve()
+    assert len(left) == 1
+    assert not left & folders()
+    kept = folders()
+    ended = serve()
+    assert kept < folders()
+    ended.process.signal(signal.SIGTERM)
+    assert ended.process.wait() == 0
+    assert folders() == kept
+    assert fetch(f"{running.url}/metrics").status == 200
 
 
 def test_what_is_no_request_is_answered_with_a_problem_too(serve: Start) -> None:

@@ -43,7 +43,8 @@ class TelemetryQuery(Query):
         Text("", "DCGM_FI_DEV_GPU_TEMP"),
         metadata={
             "description": "Only these metrics; may be repeated. The classic names and those of DCGM 4.6 and later "
-            "both find readings of either; case does not matter, DCGM_FI_DEV_ may be left out.",
+            "both find readings of either; case does not matter, DCGM_FI_DEV_ may be left out. A name that was never "
+            "read has no readings: an empty answer.",
             "maxItems": METRICS_MAX,
         },
         validate=validate.Length(max=METRICS_MAX, error=f"is given more than {METRICS_MAX} times; ask in parts"),

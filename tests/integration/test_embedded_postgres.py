@@ -192,11 +192,13 @@ def test_a_wanted_port_that_is_taken_is_an_error_that_names_it(postgres_state: P
 
 @pytest.mark.parametrize(("written", "named"), [("12\n", "12"), ("", r"\?")])
 def test_data_of_another_version_or_of_none_are_refused_with_what_to_do(
-    postgres_state: Path, written: str, named: str
+    empty_state: Path, written: str, named: str
 ) -> None:
-    (postgres_state / "postgres" / "data" / "PG_VERSION").write_text(written)
+    data = empty_state / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text(written)
     with pytest.raises(DataUnusable, match=rf"made by PostgreSQL {named}, .*TELEMETRY_EMBEDDED_PG_BIN"):
-        embedded(postgres_state).start()
+        embedded(empty_state).start()
 
 
 def test_a_set_up_that_hangs_is_an_error_that_shows_nothing_of_its_script(empty_state: Path) -> None:

@@ -71,7 +71,9 @@ class Leases:
     def reap(self, count: int) -> tuple[list[Claimed], bool]:
         """Take over up to `count` entries whose lease lapsed; whether the search came to the end of the list."""
         cursor, *taken = self._client.script(
-            "reap", [self._keys.stream], [*self._me, self.terms.lease_ms, self._cursor, count]
+            "reap",
+            [self._keys.stream, self._keys.ids, self._keys.rows],
+            [*self._me, self.terms.lease_ms, self._cursor, count],
         )
         self._cursor = cursor.decode()
         return [Claimed(entry.decode(), known) for entry, known in taken], self._cursor == "0-0"
@@ -80,7 +82,7 @@ class Leases:
         """Count an attempt at an entry that was taken over; None when another has it by now, or it was deleted."""
         outcome, *rest = self._client.script(
             "attempt",
-            [self._keys.stream, self._keys.rows, self._keys.stats],
+            [self._keys.stream, self._keys.ids, self._keys.rows, self._keys.stats],
             [*self._me, claimed.entry, claimed.known, self.terms.max_attempts],
         )
         if not rest:
@@ -117,7 +119,7 @@ class Leases:
         return bool(self._retire(self.terms.name, 0))
 
     def sweep(self, idle: float) -> int:
-        """Remove other consumers that own nothing and gave no sign for so many seconds; how many."""
+        """Show that this one lives; remove others that own nothing and gave no sign for so many seconds; how many."""
         return self._retire("", round(idle * 1000))
 
     def _retire(self, name: str, idle_ms: int) -> int:

@@ -3,8 +3,8 @@
 -- ARGV  1 group  2 how many entries at most are looked at one by one
 -- Returns {now ms, depth, in flight, oldest entry or "", depth rows, in-flight rows, capacity, dead letters,
 --          {total, value, ..}, {{name, pending, idle ms}, ..}}; -1 for what cannot be told
--- One script, because depth = waiting + in flight must hold in the answer. Only reads; bodies are not looked at
--- unless entries were added by hand.
+-- One script, because depth = waiting + in flight must hold in the answer. Only reads; of the bodies it
+-- looks at the oldest, and at all while entries are there that were added or deleted by hand.
 local stream, rows, group, most = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2])
 local depth = redis.call('XLEN', stream)
 local time = redis.call('TIME')

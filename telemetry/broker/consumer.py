@@ -30,12 +30,13 @@ DEAD_AFTER_LEASES = 10  # a consumer that owns nothing and was silent so long is
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatus:
-    """What a health probe wants to know; seconds."""
+    """What a health probe wants to know; seconds. `beating`: leases are renewed."""
 
     name: str
     connected: bool
     turned_ago: float
     draining: bool
+    beating: bool
 
 
 class Consumer:
@@ -109,7 +110,7 @@ class Consumer:
     def status(self) -> ConsumerStatus:
         """How it goes."""
         connected = self._started and self._down_since is None and not self._suspect
-        return ConsumerStatus(self.name, connected, self.turned_ago(), self._draining)
+        return ConsumerStatus(self.name, connected, self.turned_ago(), self._draining, self.heart.beating)
 
     def _start(self) -> None:
         if self._closed:
@@ -229,14 +230,16 @@ class Consumer:
         """Hand back what is in hand, remove this consumer from the group if it owns nothing, close the connections."""
         if self._closed:
             return
-        if self._current is not None:
-            self._current.release()
-        self._drain()
-        self.heart.stop()
-        with suppress(BrokerUnavailable):  # leases lapse by themselves, others remove an empty consumer
-            self._holding.pay()
-            self._leases.leave()
-        self.abandon()
+        try:
+            if self._current is not None:
+                self._current.release()
+            self._drain()
+            self.heart.stop()
+            with suppress(BrokerUnavailable):  # leases lapse by themselves, others remove an empty consumer
+                self._holding.pay()
+                self._leases.leave()
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Stop without a word to the server, as a crash would: others get what is in hand when its lease lapses."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from logging import getLogger
 
 from telemetry.broker.client import Backoff, Clock
-from telemetry.broker.errors import BrokerClosed, BrokerError, BrokerUnavailable
+from telemetry.broker.errors import BrokerClosed, BrokerUnavailable
 from telemetry.broker.hooks import Hooks
 from telemetry.broker.leases import Leases
 
@@ -46,6 +46,11 @@ class Heartbeat:
         self._over.set()
         if self._thread is not None:
             self._thread.join(timeout=10.0)
+
+    @property
+    def beating(self) -> bool:
+        """Whether leases are renewed: the thread runs, and does not hold back because the loop stands still."""
+        return self._thread is not None and self._thread.is_alive() and not self._stalled
 
     def turn(self) -> None:
         """The loop turns, or waits on purpose."""
@@ -120,14 +125,13 @@ class Heartbeat:
     def _beaten(self) -> bool:
         try:
             lost = self.beat()
+            if lost:
+                log.warning("leases lapsed in hand consumer=%s messages=%d", self._leases.terms.name, len(lost))
+                self._hooks.on_lost(len(lost))
         except BrokerClosed:
             return True
         except BrokerUnavailable:
             return False
-        except BrokerError:
-            log.exception("heartbeat refused consumer=%s", self._leases.terms.name)
-            return True
-        if lost:
-            log.warning("leases lapsed in hand consumer=%s messages=%d", self._leases.terms.name, len(lost))
-            self._hooks.on_lost(len(lost))
+        except Exception:
+            log.exception("heartbeat failed, beating on consumer=%s", self._leases.terms.name)
         return True

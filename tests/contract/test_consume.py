@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from telemetry.broker import Batch, BrokerClosed, Topic
+from telemetry.broker import Batch, BrokerClosed, Hooks, Topic
 from tests.fixtures.broker import Loop, MakeTopic, Outage, Recorder, drain_all
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.wait import Alarm, until
@@ -201,6 +201,41 @@ def test_a_consumer_waits_for_a_topic_that_does_not_exist_yet(topic: Topic) -> N
         publish(topic, "a")
         assert loop.ids() == ["a"]
         assert consumer.status.connected
+
+
+def test_a_hook_that_raises_does_not_end_the_heartbeat(make_topic: MakeTopic, real_server: Server) -> None:
+    class Faulty(Hooks):
+        def on_lost(self, messages: int) -> None:
+            raise RuntimeError(f"cannot count {messages}")
+
+    topic = make_topic(hooks=Faulty())
+    publish(topic, "a", "b")
+    with topic.consumer() as consumer:
+        assert not consumer.status.beating
+        first, second = (loop := Loop(consumer)).next().messages
+        topic.leases("another").settle([first])
+        until(lambda: first.entry not in consumer.heart.held(), "the heartbeat found out")
+        topic.leases("another").settle([second])
+        until(lambda: second.entry not in consumer.heart.held(), "it beats on")
+        assert consumer.status.beating
+        loop.end()
+    assert not consumer.status.beating
+
+
+def test_a_consumer_that_cannot_be_closed_cleanly_is_closed(make_topic: MakeTopic) -> None:
+    class Faulty(Hooks):
+        def on_release(self, messages: int, spent: bool) -> None:
+            raise RuntimeError(f"cannot count {messages}")
+
+    topic = make_topic(hooks=Faulty())
+    publish(topic, "a")
+    consumer = topic.consumer()
+    Loop(consumer).next()
+    with pytest.raises(RuntimeError, match="cannot count 1"):
+        consumer.close()
+    assert not consumer.status.beating
+    with pytest.raises(BrokerClosed):
+        next(consumer.batches())
 
 
 def test_a_closed_consumer_says_so(topic: Topic) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from telemetry.broker import BrokerError, BrokerUnavailable, Producer, Topic, TopicFull
-from tests.fixtures.broker import Loop, MakeTopic
+from tests.fixtures.broker import Loop, MakeTopic, Recorder
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.wait import Alarm, until
 
@@ -155,7 +155,8 @@ def test_what_the_server_refuses_for_good_is_said_with_a_remedy(topic: Topic, se
 
 
 def test_a_server_that_is_not_there_is_unavailable(make_topic: MakeTopic, real_server: Server) -> None:
-    topic = make_topic(url="redis://user:secret@127.0.0.1:1/0")
+    hooks = Recorder()
+    topic = make_topic(url="redis://user:secret@127.0.0.1:1/0", hooks=hooks)
     with pytest.raises(BrokerUnavailable) as error:
         topic.broker.ping()
     assert "secret" not in str(error.value)
@@ -163,7 +164,7 @@ def test_a_server_that_is_not_there_is_unavailable(make_topic: MakeTopic, real_s
         stop = Alarm()
         with ThreadPoolExecutor(1) as pool:
             loop = pool.submit(lambda: list(consumer.batches(stop=stop)))
-            until(lambda: consumer.turned_ago() < 30)
+            until(lambda: hooks.named("on_disconnect"), "the loop tried")
             stop.set()
             assert loop.result() == []
         assert not consumer.status.connected

@@ -229,12 +229,13 @@ class Broker:
         self.admin.command("PING")
         return time.perf_counter() - started
 
-    def memory_budget(self, *, capacity: int, max_bytes: int) -> list[str]:
+    def memory_budget(self, *, capacity: int, max_bytes: int, dead_capacity: int = 0) -> list[str]:
         """What is wrong with the server's memory settings for a queue of this size; each with its remedy.
 
-        `capacity` in messages, `max_bytes` per message. Empty when all is well or the server does not tell.
+        `capacity` in messages, `dead_capacity` in letters, `max_bytes` of each. Empty when all is well or the server
+        does not tell.
         """
-        return budget_warnings(self.admin.command, capacity=capacity, max_bytes=max_bytes)
+        return budget_warnings(self.admin.command, capacity=capacity, max_bytes=max_bytes, dead_capacity=dead_capacity)
 
     def close(self) -> None:
         """Close all connections that were made through this broker."""

@@ -57,7 +57,7 @@ class DeadLetters:
     """The default sink: the stream `<topic>:dead`. When `capacity` letters lie there, burying raises TopicFull."""
 
     def __init__(
-        self, connection: Callable[[], Client], keys: Keys, *, capacity: int, publish: Callable[..., object]
+        self, connection: Callable[[], Client], keys: Keys, *, capacity: int, publish: Callable[..., bool]
     ) -> None:
         self._connection, self._keys = connection, keys
         self._capacity, self._publish = capacity, publish
@@ -114,12 +114,22 @@ class DeadLetters:
 
         Raises:
             TopicFull: no room in the queue; the letter stays.
-            BrokerError: there is no such letter, or its message has no id.
+            BrokerError: there is no such letter, its message has no id, or another body is still queued under it; the
+                letter stays.
         """
         letter = self.show(entry)
-        self._publish(letter.id, letter.body, rows=letter.rows, headers=letter.headers, timeout=0)
+        new = self._publish(letter.id, letter.body, rows=letter.rows, headers=letter.headers, timeout=0)
+        if not new and self._queued(letter.id) != letter.body:
+            raise BrokerError(
+                f"{letter.id} is still queued with another body; replay letter {entry} when that is settled"
+            )
         self.drop(entry)
         return letter
+
+    def _queued(self, id: str) -> bytes | None:
+        entry = self._connection().command("HGET", self._keys.ids, id)
+        found = self._connection().command("XRANGE", self._keys.stream, entry, entry) if entry else []
+        return _letter(*found[0]).body if found else None
 
     def drop(self, entry: str) -> bool:
         """Delete a letter for good; whether it was there."""

@@ -11,7 +11,7 @@ from telemetry.broker.errors import BrokerError, BrokerUnavailable
 OVERHEAD = 1.25  # what the server needs beside payloads: nodes, hashes, buffers of clients
 
 
-def budget_warnings(command: Callable[..., Any], *, capacity: int, max_bytes: int) -> list[str]:
+def budget_warnings(command: Callable[..., Any], *, capacity: int, max_bytes: int, dead_capacity: int = 0) -> list[str]:
     """Sentences about what would go wrong; `command` runs one Redis command.
 
     Raises:
@@ -23,8 +23,10 @@ def budget_warnings(command: Callable[..., Any], *, capacity: int, max_bytes: in
         raise
     except BrokerError:
         return []  # a managed server that hides INFO
-    need = int(capacity * max_bytes * OVERHEAD)
+    need = int((capacity + dead_capacity) * max_bytes * OVERHEAD)
+    wanted = capacity + dead_capacity
     limit = int(facts.get("maxmemory", 0) or 0)
+    room = int(limit / max_bytes / OVERHEAD)  # messages and letters together
     policy = str(facts.get("maxmemory_policy", "noeviction"))
     warnings = []
     if policy != "noeviction":
@@ -34,9 +36,10 @@ def budget_warnings(command: Callable[..., Any], *, capacity: int, max_bytes: in
         )
     if limit and limit < need:
         warnings.append(
-            f"maxmemory is {_mib(limit)} but a full queue may need {_mib(need)} ({capacity} messages of up to "
-            f"{_mib(max_bytes)}, and a quarter for overhead): raise maxmemory, or lower the capacity to "
-            f"{max(1, int(limit / max_bytes / OVERHEAD))}."
+            f"maxmemory is {_mib(limit)} but a full queue may need {_mib(need)} ({capacity} messages "
+            f"{f'and {dead_capacity} dead letters ' if dead_capacity else ''}of up to {_mib(max_bytes)}, and a quarter "
+            f"for overhead): raise maxmemory, or lower the capacity to {max(1, room * capacity // wanted)}"
+            f"{f' and that of dead letters to {max(1, room * dead_capacity // wanted)}' if dead_capacity else ''}."
         )
     return warnings
 

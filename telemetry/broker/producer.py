@@ -16,6 +16,7 @@ log = getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT, LONGEST_OOM_WAIT = 0.005, 0.040, 0.25  # seconds between looks for room
 TELL_EVERY = 1.0  # seconds between calls of on_wait
+MOST_ROWS = 2**31 - 1  # in one message: totals of 64 bits then hold four thousand million of the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Producer:
         """Those of the ids that are neither waiting nor in flight now."""
         if not ids:
             return []
-        gone = self._client.script("absent", [self._keys.stream, self._keys.ids], list(ids))
+        gone = self._client.script("absent", [self._keys.stream, self._keys.ids, self._keys.rows], list(ids))
         return [id.decode() for id in gone]
 
     def pressure(self) -> float:
@@ -98,17 +99,18 @@ class Producer:
     def _checked(self, id: str, body: bytes, rows: int, headers: Mapping[str, str]) -> list[str | bytes]:
         if not id:
             raise PublishError("a message needs an id", unsent=[id])
-        if rows < 0:
-            raise PublishError(f"message {id}: rows is {rows}, it must not be negative", unsent=[id])
-        clash = OWN_FIELDS.intersection(headers)
-        if clash:
-            raise PublishError(f"message {id}: header {sorted(clash)[0]!r} is a field of the broker", unsent=[id])
-        if len(body) > self._max_bytes:
+        size = len(id.encode()) + len(body) + sum(len(f"{name}{value}".encode()) for name, value in headers.items())
+        if size > self._max_bytes:
             raise PublishError(
-                f"message {id}: body of {len(body)} bytes exceeds max_bytes={self._max_bytes}; "
+                f"message {id[:100]}: {size} bytes of id, headers and body exceed max_bytes={self._max_bytes}; "
                 "send fewer rows per message",
                 unsent=[id],
             )
+        if not 0 <= rows <= MOST_ROWS:
+            raise PublishError(f"message {id}: rows is {rows}, it must be 0 to {MOST_ROWS}", unsent=[id])
+        clash = OWN_FIELDS.intersection(headers)
+        if clash:
+            raise PublishError(f"message {id}: header {sorted(clash)[0]!r} is a field of the broker", unsent=[id])
         return entry_fields(id, rows, headers, body)
 
     def _try(self, id: str, rows: int, fields: list[str | bytes], wait: "_Wait") -> tuple[int, int, int]:
@@ -123,8 +125,8 @@ class Producer:
         if capacity != self._capacity and not self._told:
             self._told = True
             log.warning(
-                "producers disagree about the capacity; the agreed one holds until the queue is empty "
-                "topic=%s agreed=%d own=%d",
+                "another capacity holds than this producer's: what producers agreed on until the queue is empty, "
+                "one set by hand until it is deleted topic=%s agreed=%d own=%d",
                 keys.topic,
                 capacity,
                 self._capacity,

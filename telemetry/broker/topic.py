@@ -12,7 +12,7 @@ from telemetry.broker.deadletters import DeadLetters, DeadLetterSink
 from telemetry.broker.errors import BrokerError, BrokerUnavailable, GroupMissing
 from telemetry.broker.keys import DEFAULT_GROUP, Keys
 from telemetry.broker.leases import Leases, Terms
-from telemetry.broker.message import Message, pairs, read_message
+from telemetry.broker.message import Message, pairs, read_message, text
 from telemetry.broker.producer import Producer
 from telemetry.broker.stats import TopicStats, read_stats
 
@@ -26,7 +26,7 @@ class Topic:
         broker: where it is.
         name: the queue's name; with the broker's namespace it names all keys.
         capacity: messages, waiting and in flight together.
-        max_bytes: of one body; capacity x max_bytes is the memory the server must have.
+        max_bytes: of one message, its id and headers too; capacity x max_bytes is the memory the server must have.
         lease: seconds a consumer owns a message without a sign of life.
         max_attempts: deliveries after which a message is dead-lettered.
         dead_capacity: letters that the default dead-letter stream takes.
@@ -50,10 +50,16 @@ class Topic:
                 f"topic {name}: capacity={capacity}, max_bytes={max_bytes}, lease={lease} and "
                 f"max_attempts={max_attempts} must be positive"
             )
+        for what, text_of in (("topic", name), ("namespace", broker.namespace), ("group", group)):
+            if not text_of or set("{}") & set(text_of):
+                raise BrokerError(
+                    f"{what} {text_of!r}: a name must not be empty, nor have {{ or }}, which mark hash slots"
+                )
         self.broker, self.name, self.group = broker, name, group
         self.keys = Keys(broker.namespace, name)
         self.capacity, self.max_bytes = capacity, max_bytes
         self.lease, self.max_attempts = lease, max_attempts
+        self.dead_capacity, self._buries = dead_capacity, False
         self.dead_letters = DeadLetters(
             lambda: broker.admin, self.keys, capacity=dead_capacity, publish=self._publish_once
         )
@@ -80,6 +86,7 @@ class Topic:
             outages: exceptions that cost no attempt when they leave a `with batch:` block.
             stall_limit: seconds without a turn of the loop after which leases are no longer renewed.
         """
+        self._buries = self._buries or dead_letters is None
         return Consumer(
             self.broker,
             self.keys,
@@ -117,7 +124,7 @@ class Topic:
             pending = admin.script("pending", [stream], [self.group, first, last, count])
         except GroupMissing:
             pending = []
-        held = {entry: (owner.decode(), idle, attempts) for entry, owner, idle, attempts in pending}
+        held = {entry: (text(owner), idle, attempts) for entry, owner, idle, attempts in pending}
         messages = []
         for entry, fields in entries:
             owner, idle, attempts = held.get(entry, ("", 0, 0))
@@ -125,15 +132,25 @@ class Topic:
             messages.append(read_message(entry, raw, attempts=attempts, owner=owner, idle=idle / 1000))
         return messages
 
-    def set_capacity(self, capacity: int) -> None:
-        """Change at once what producers agreed on (they take a new value by themselves when the queue is empty)."""
+    def set_capacity(self, capacity: int | None) -> None:
+        """Change the capacity at once, whatever producers were given; None: producers agree on one anew."""
+        if capacity is None:
+            self.broker.admin.command("GETDEL", self.keys.capacity)  # DEL is in another class of permissions
+            return
         if capacity < 1:
             raise BrokerError(f"topic {self.name}: capacity={capacity} must be positive")
+        self.broker.admin.command("HDEL", self.keys.stats, "agreed_capacity")  # no producer's value any more
         self.broker.admin.command("SET", self.keys.capacity, capacity)
 
-    def check_memory(self) -> list[str]:
-        """What is wrong with the server's memory settings for this topic; each sentence with its remedy."""
-        return self.broker.memory_budget(capacity=self.capacity, max_bytes=self.max_bytes)
+    def check_memory(self, *, dead_letters: bool | None = None) -> list[str]:
+        """What is wrong with the server's memory settings for this topic; each sentence with its remedy.
+
+        `dead_letters`: whether its own dead letters need room too; None: if a consumer of this object buries there.
+        """
+        buried = self._buries if dead_letters is None else dead_letters
+        return self.broker.memory_budget(
+            capacity=self.capacity, max_bytes=self.max_bytes, dead_capacity=self.dead_capacity if buried else 0
+        )
 
     def _terms(self, name: str, lease: float | None) -> Terms:
         return Terms(
@@ -152,6 +169,6 @@ class Topic:
             return None
         return int(size or 0)
 
-    def _publish_once(self, id: str, body: bytes, *, rows: int, headers: Mapping[str, str], timeout: float) -> None:
+    def _publish_once(self, id: str, body: bytes, *, rows: int, headers: Mapping[str, str], timeout: float) -> bool:
         with self.producer() as producer:
-            producer.publish(id, body, rows=rows, headers=headers, timeout=timeout)
+            return producer.publish(id, body, rows=rows, headers=headers, timeout=timeout).new

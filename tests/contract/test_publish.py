@@ -145,8 +145,12 @@ def test_an_id_whose_entry_was_deleted_by_hand_is_free_again(topic: Topic, serve
     with topic.producer() as producer, closing(server.client()) as client:
         fill(producer, 3)
         client.xdel(topic.keys.stream, topic.peek()[1].entry)
+        client.xadd(topic.keys.stream, {"id": "by hand"})  # as many ids as entries: the numbers tell nothing
         assert producer.absent(["m:0", "m:1", "m:2"]) == ["m:1"]
-        assert producer.publish("m:1", b"x").new
+        assert client.hlen(topic.keys.rows) == 2
+        client.xdel(topic.keys.stream, topic.peek()[0].entry)
+        assert producer.publish("m:0", b"x").new
+        assert client.hlen(topic.keys.rows) == 2
 
 
 def test_absent_names_what_is_neither_waiting_nor_in_flight(topic: Topic) -> None:
@@ -200,9 +204,9 @@ def test_the_first_capacity_holds_until_the_queue_is_empty(
             with pytest.raises(TopicFull) as refusal:
                 second.publish("late", b"", timeout=0)
         assert refusal.value.capacity == 2
-        assert [record.message for record in caplog.records if "disagree" in record.message] == [
-            "producers disagree about the capacity; the agreed one holds until the queue is empty "
-            "topic=samples agreed=2 own=5"
+        assert [record.message for record in caplog.records if "capacity" in record.message] == [
+            "another capacity holds than this producer's: what producers agreed on until the queue is empty, "
+            "one set by hand until it is deleted topic=samples agreed=2 own=5"
         ]
         drain_all(small)
         assert second.publish("late", b"", timeout=0).capacity == 5
@@ -215,12 +219,39 @@ def test_the_capacity_can_be_set_at_once(topic: Topic) -> None:
         assert producer.publish("late", b"", timeout=0).depth == 21
 
 
+@pytest.mark.parametrize("by", ["set_capacity", "redis-cli"])
+def test_a_capacity_set_by_a_person_holds_until_it_is_taken_back(topic: Topic, server: Server, by: str) -> None:
+    with topic.producer() as producer, closing(server.client()) as client:
+        producer.publish("m", b"x")
+        if by == "set_capacity":
+            topic.set_capacity(20)  # the value of the producers, but a person's now
+            topic.set_capacity(3)
+        else:
+            client.set(topic.keys.capacity, 3)
+        drain_all(topic)
+        assert producer.publish("late", b"", timeout=0).capacity == 3
+        topic.set_capacity(None)
+        assert producer.publish("later", b"", timeout=0).capacity == 20
+
+
+def test_a_person_may_insist_on_the_value_that_producers_have(make_topic: MakeTopic) -> None:
+    topic, other = make_topic(capacity=2), make_topic(capacity=5)
+    with topic.producer() as producer, other.producer() as newcomer:
+        producer.publish("m", b"x")
+        topic.set_capacity(2)
+        drain_all(topic)
+        assert newcomer.publish("late", b"", timeout=0).capacity == 2
+
+
 @pytest.mark.parametrize(
     ("terms", "says"),
     [
-        ({"id": "big", "body": b"x" * 1025}, "max_bytes=1024"),
+        ({"id": "big", "body": b"x" * 1022}, "max_bytes=1024"),
+        ({"id": "x" * 1025, "body": b""}, "max_bytes=1024"),
+        ({"id": "a", "body": b"", "headers": {"µ" * 300: "µ" * 300}}, "1201 bytes"),
         ({"id": "", "body": b""}, "needs an id"),
-        ({"id": "a", "body": b"", "rows": -1}, "negative"),
+        ({"id": "a", "body": b"", "rows": -1}, "must be 0 to"),
+        ({"id": "a", "body": b"", "rows": 2**31}, "must be 0 to"),
         ({"id": "a", "body": b"", "headers": {"body": "x"}}, "field of the broker"),
     ],
 )
@@ -232,7 +263,9 @@ def test_what_can_never_be_published_is_refused_before_it_is_sent(
         with pytest.raises(PublishError, match=says) as refusal:
             producer.publish(**terms)  # type: ignore[arg-type]  # parameters of the test
         assert refusal.value.unsent == (terms["id"],)
-        assert producer.publish("fits", b"x" * 1024).new
+        assert topic.stats().depth == 0
+        assert producer.publish("fits", b"x" * 1020, rows=2**31 - 1).new
+    assert topic.stats().published_rows == 2**31 - 1
 
 
 def test_the_group_is_made_at_the_beginning_of_the_stream(topic: Topic, server: Server) -> None:

@@ -11,7 +11,7 @@ import pytest
 from redis import exceptions as driver
 
 from telemetry import broker as api
-from telemetry.broker import Backoff, Broker, BrokerError, BrokerUnavailable, Topic
+from telemetry.broker import Backoff, Broker, BrokerDenied, BrokerError, BrokerUnavailable, Topic
 from telemetry.broker.client import Client, Script
 from telemetry.broker.errors import GroupMissing, OutOfMemory
 from telemetry.broker.faults import code, translated
@@ -19,6 +19,12 @@ from telemetry.broker.keys import Keys
 from telemetry.broker.memory import budget_warnings
 from telemetry.broker.message import fold, pairs, read_message
 from tests.fixtures.clock import ManualClock, ManualStop
+
+
+def cluster_error(cause: Exception) -> Exception:
+    error = driver.RedisClusterException("cannot be connected")
+    error.__cause__ = cause
+    return error
 
 
 def raised(error: Exception) -> BrokerError:
@@ -36,7 +42,9 @@ def raised(error: Exception) -> BrokerError:
         (driver.ReadOnlyError("a replica"), BrokerUnavailable),
         (driver.ResponseError("MISCONF cannot save"), BrokerUnavailable),
         (driver.ResponseError("NOREPLICAS too few"), BrokerUnavailable),
-        (driver.AuthenticationError("wrong"), BrokerUnavailable),
+        (driver.AuthenticationError("wrong"), BrokerDenied),
+        (driver.ResponseError("NOAUTH Authentication required."), BrokerDenied),
+        (cluster_error(driver.AuthenticationError("wrong")), BrokerDenied),
         (driver.ClusterDownError("down"), BrokerUnavailable),
         (OSError("no route"), BrokerUnavailable),
         (driver.ResponseError("NOGROUP No such key"), GroupMissing),
@@ -169,6 +177,11 @@ def test_the_budget_is_checked_only_against_a_limit() -> None:
     (small,) = info(f"maxmemory:{100 << 20}\r\nmaxmemory_policy:noeviction\r\n")
     assert "625.0 MiB" in small
     assert "lower the capacity to 80" in small
+    letters = budget_warnings(
+        lambda *_args: f"maxmemory:{1 << 30}\r\n".encode(), capacity=500, max_bytes=1 << 20, dead_capacity=1000
+    )
+    assert "500 messages and 1000 dead letters" in letters[0]
+    assert "lower the capacity to 273 and that of dead letters to 546" in letters[0]
     (policy,) = info("maxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n")
     assert "CONFIG SET maxmemory-policy noeviction" in policy
 
@@ -186,6 +199,14 @@ def test_nothing_connects_before_it_is_used() -> None:
     topic.producer().close()
     topic.consumer().close()
     broker.close()
+
+
+@pytest.mark.parametrize("name", ["", "a{b", "a}b"])
+@pytest.mark.parametrize("which", ["topic", "namespace", "group"])
+def test_a_name_that_would_break_the_hash_tag_is_refused(which: str, name: str) -> None:
+    names = {"topic": "samples", "namespace": "gpu", "group": "collectors", which: name}
+    with pytest.raises(BrokerError, match=f"{which} '{name}'"):
+        Topic(Broker("redis://h", namespace=names["namespace"]), names["topic"], group=names["group"])
 
 
 @pytest.mark.parametrize("terms", [{"capacity": 0}, {"max_bytes": 0}, {"lease": 0}, {"max_attempts": 0}])

@@ -8,19 +8,23 @@
 local stream, ids, rows, agreed_key, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local group, id = ARGV[1], ARGV[4]
 local depth = redis.call('XLEN', stream)
-local capacity = tonumber(redis.call('GET', agreed_key) or false)
+local agreed = redis.call('GET', agreed_key)
+local capacity = tonumber(agreed)
 local asked = tonumber(ARGV[2])
 
 local entry = redis.call('HGET', ids, id)
 if entry then
   if #redis.call('XRANGE', stream, entry, entry) > 0 then return {0, depth, capacity or asked} end
   redis.call('HDEL', ids, id) -- deleted by hand: the id is free again
+  redis.call('HDEL', rows, entry)
 end
 
 -- The first producer sets the capacity; another value takes over only when the queue is empty, so that
--- producers of two opinions never exceed the bound that was agreed.
-if not capacity or (capacity ~= asked and depth == 0) then
+-- producers of two opinions never exceed the bound that was agreed. A value that no producer wrote is a person's: it
+-- holds until it is deleted.
+if not capacity or (capacity ~= asked and depth == 0 and agreed == redis.call('HGET', stats, 'agreed_capacity')) then
   redis.pcall('SET', agreed_key, asked)
+  redis.pcall('HSET', stats, 'agreed_capacity', asked)
   capacity = asked
 end
 
@@ -56,7 +60,7 @@ if memory_full(added) then return {-2, depth, capacity} end
 if type(added) == 'table' and added.err then return added end
 redis.call('HSET', ids, id, added)
 redis.call('HSET', rows, added, ARGV[5])
-redis.call('HINCRBY', stats, 'published', 1)
-redis.call('HINCRBY', stats, 'published_rows', ARGV[5])
+redis.pcall('HINCRBY', stats, 'published', 1) -- a total that has no room must not fail what is queued by now
+redis.pcall('HINCRBY', stats, 'published_rows', ARGV[5])
 waited()
 return {1, depth + 1, capacity}

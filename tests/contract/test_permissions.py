@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from importlib import resources
 
 import pytest
 
@@ -94,6 +95,10 @@ def test_a_refused_login_is_told_apart_from_an_outage(
         topic.broker.ping()
     assert "wrong@" not in str(refusal.value)
     assert "URL" in str(refusal.value)
+
+
+def test_the_protocol_page_names_the_permissions() -> None:
+    assert PERMISSIONS in resources.files("telemetry.broker").joinpath("README.md").read_text("utf-8")
 
 
 def test_a_cluster_that_is_not_there_is_unavailable(make_topic: MakeTopic, real_server: Server) -> None:

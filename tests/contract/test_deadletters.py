@@ -10,6 +10,8 @@ from telemetry.broker import BrokerError, DeadLetter, Topic, TopicFull
 from tests.fixtures.broker import Loop, MakeTopic, drain_all
 from tests.fixtures.proxy import Proxy
 
+pytestmark = pytest.mark.usefixtures("real_server")  # what fakeredis can tell, publish and consume show
+
 
 def publish(topic: Topic, *ids: str) -> None:
     with topic.producer() as producer:

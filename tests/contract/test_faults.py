@@ -167,7 +167,7 @@ def test_a_consumer_whose_connection_keeps_breaking_takes_over_nothing(proxied: 
     with topic.consumer() as consumer, ThreadPoolExecutor(1) as pool:
         loop = Loop(consumer)
         waiting = pool.submit(loop.next)
-        for _ in range(6):
+        for _ in range(3):
             until(lambda: consumer.status.connected, "connected")
             proxy.cut()
             until(lambda: not consumer.status.connected, "cut")

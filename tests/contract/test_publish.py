@@ -101,7 +101,7 @@ def test_a_waiting_producer_obeys_stop(topic: Topic) -> None:
     assert topic.stats().depth == 20
 
 
-def test_a_waiting_producer_calls_back_while_it_waits(make_topic: MakeTopic) -> None:
+def test_a_waiting_producer_calls_back_while_it_waits(make_topic: MakeTopic, real_server: Server) -> None:
     hooks, calls, stop = Recorder(), [], Alarm()
     topic = make_topic(hooks=hooks, capacity=1)
 

@@ -11,6 +11,8 @@ from tests.fixtures.broker import LEASE, Loop, MakeTopic, Outage, Recorder, drai
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.wait import until
 
+pytestmark = pytest.mark.usefixtures("real_server")  # what fakeredis can tell, publish and consume show
+
 
 def publish(topic: Topic, *ids: str) -> None:
     with topic.producer() as producer:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import pytest
+
 from telemetry.broker import Topic
 from tests.fixtures.broker import Loop, MakeTopic
 from tests.fixtures.servers_redis import Server
+
+pytestmark = pytest.mark.usefixtures("real_server")  # what fakeredis can tell, publish and consume show
 
 
 def publish(topic: Topic, *ids: str) -> None:

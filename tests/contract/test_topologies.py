@@ -17,7 +17,7 @@ from tests.fixtures.wait import until
 
 @pytest.fixture
 def cluster_url(private_server: Callable[..., Server]) -> str:
-    """A cluster of one node, which owns all slots."""
+    """A cluster of one node, which owns all slots; it takes two seconds to find that out."""
     server = private_server("--cluster-enabled", "yes")
     with closing(server.client()) as client:
         client.cluster("ADDSLOTSRANGE", 0, 16383)

@@ -47,6 +47,8 @@ class CsvSource:
 
     def open(self, progress: Callable[[int, int], None] | None = None) -> "CsvSource":
         """Hash and index the file. `progress(bytes done, bytes in all)` is for a person."""
+        # Otherwise a SIGTERM in the midst of a parse ends the parse with an error: how to stop is the role's business.
+        pa.enable_signal_handlers(False)
         try:
             with self._named():
                 self._open_file()

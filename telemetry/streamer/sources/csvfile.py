@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from telemetry.block import Block, Rejection
 from telemetry.catalog import lookup
 from telemetry.streamer.errors import SourceChanged, SourceError

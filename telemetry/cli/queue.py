@@ -152,10 +152,11 @@ def _printable(char: str) -> str:
     "--timeout", default=30.0, type=Finite(0), show_default=True, help="Seconds to wait for room in the queue."
 )
 @json_option
-def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, **values: Any) -> None:
+def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, **values: Any) -> int:
     """Send dead blocks through the queue again: what can be stored now is, once; what dies again stays dead.
 
     Rows in format csv, which no streamer could publish, are given back to the streamers of their file: one must run.
+    Exit code 1 when there is nothing to give back: such a block stays as it is.
 
     \b
     telemetry queue dead list
@@ -163,22 +164,30 @@ def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, *
     telemetry queue dead replay --all
     """
     blocks, topic = _dead_blocks(values), _topic(values)
-    chosen = _chosen(blocks, numbers, every)
-    for number in chosen:
-        _replay(blocks, topic, number, timeout)
-    _done(chosen, "replayed", as_json)
+    replayed: list[int] = []
+    refused: list[int] = []
+    for number in _chosen(blocks, numbers, every):
+        (replayed if _replay(blocks, topic, number, timeout) else refused).append(number)
+    if as_json:
+        output.json({"replayed": replayed, "refused": refused})
+    else:
+        _done(replayed, "replayed", as_json=False)
+        for number in refused:
+            click.echo(f"refused dead block {number}: no ledger row of these rows to give back")
+    return 1 if refused else 0
 
 
-def _replay(blocks: DeadBlocks, topic: Topic, number: int, timeout: float) -> None:
+def _replay(blocks: DeadBlocks, topic: Topic, number: int, timeout: float) -> bool:
+    """Send one back; False when it is raw rows that no ledger row knows as dead (any more)."""
     block, payload = _found(blocks, number)
     if block.format == RAW_FORMAT:
-        blocks.reread(number)
-        return
+        return blocks.reread(number)
     named = block.source is not None and block.first_row is not None
     message_id = block_id(block.source or "", block.first_row or 0) if named else block.message_id or f"dead:{number}"
     headers = {FORMAT_HEADER: block.format or "unknown", DEAD_HEADER: str(number)}
     with topic.producer() as producer:
         producer.publish(message_id, payload, rows=block.rows, headers=headers, timeout=timeout)
+    return True
 
 
 @dead.command()

@@ -71,7 +71,10 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(collected: Pipeline,
     assert "no json" in text
     assert "\x1b" not in text, "a payload may not steer the terminal"
 
-    assert ask("queue", "dead", "replay", "--all", "--json").result == {"replayed": [int(first), int(second)]}
+    assert ask("queue", "dead", "replay", "--all", "--json").result == {
+        "replayed": [int(first), int(second)],
+        "refused": [],
+    }
     eventually(lambda: pipeline.topic.stats().depth == 0, "the end of the replay")
     assert pipeline.database.one("SELECT count(*) FROM dead_blocks") == 2
 
@@ -85,6 +88,21 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(collected: Pipeline,
     assert ask("queue", "dead", "replay", first).code == 1
     assert ask("queue", "dead", "drop").code == 2
     assert ask("queue", "dead", "drop", "--all", "--yes").out == "dropped 1 dead block\n"
+
+
+def test_raw_rows_without_a_ledger_row_are_not_told_to_be_replayed(pipeline: Pipeline, ask: Call) -> None:
+    pipeline.database.ask("""
+        INSERT INTO dead_blocks (message_id, source, first_row, rows, format, reason, attempts, origin, payload)
+        VALUES ('gone:0', 'gone', 0, 2, 'csv', 'x', 5, 'test', 'a'), ('here:0', 'nobody', 0, 1, 'block/1', 'x', 5, 't', 'b')
+    """)
+    raw, other = (block["id"] for block in json.loads(ask("queue", "dead", "list", "--json").out))
+    told = ask("queue", "dead", "replay", raw)
+    assert (told.code, told.err) == (1, "")
+    assert "replayed 0 dead blocks" in told.out
+    assert f"refused dead block {raw}: no ledger row of these rows to give back" in told.out
+    both = ask("queue", "dead", "replay", "--all", "--json")
+    assert (both.code, both.result) == (1, {"replayed": [other], "refused": [raw]})
+    assert pipeline.database.one("SELECT count(*) FROM dead_blocks") == 2
 
 
 def test_verify_finds_a_sample_that_is_gone_and_one_that_belongs_to_nothing(collected: Pipeline, ask: Call) -> None:

@@ -96,7 +96,7 @@ def test_a_slice_that_cannot_be_read_is_dead_lettered_raw_and_comes_back_by_repl
     assert bytes(payload).split(b"\n") == [lines[0], *lines[BROKEN + 1 : BROKEN + 251]]
     source.close()
 
-    assert pipeline("queue", "dead", "replay", number, "--json").result == {"replayed": [number]}
+    assert pipeline("queue", "dead", "replay", number, "--json").result == {"replayed": [number], "refused": []}
     collector = pipeline.begin("collect")
     done = pipeline("stream", "--once", "--json", "--csv", SAMPLE)
     assert done.code == 0, done.err

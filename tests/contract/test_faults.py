@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from telemetry.broker import BrokerUnavailable, Producer, Topic
+from telemetry.broker import BrokerUnavailable, Topic
 from telemetry.broker.client import Script
-from tests.fixtures.broker import LEASE, Loop, Recorder, drain_all
+from tests.fixtures.broker import LEASE, Loop, Recorder, drain_all, insist, publish
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.wait import until
@@ -20,24 +20,6 @@ Proxied = Callable[..., tuple[Topic, Proxy]]
 
 def sha(script: str) -> bytes:
     return Script(script).sha.encode()
-
-
-def publish(topic: Topic, *ids: str) -> None:
-    with topic.producer() as producer:
-        for id in ids:
-            producer.publish(id, b"x", timeout=0)
-
-
-def insist(producer: Producer, id: str, body: bytes = b"x") -> bool:
-    """Publish as a caller does: again after each error. Whether the last call queued it."""
-
-    def attempt() -> list[bool]:
-        try:
-            return [producer.publish(id, body, timeout=0).new]
-        except BrokerUnavailable:
-            return []
-
-    return until(attempt, f"{id} is published")[0]
 
 
 def test_a_publish_whose_reply_was_lost_does_not_double(proxied: Proxied) -> None:

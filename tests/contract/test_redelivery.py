@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from telemetry.broker import Message, Topic
-from tests.fixtures.broker import Loop, MakeTopic, Outage, Recorder, drain_all
+from tests.fixtures.broker import Loop, MakeTopic, Outage, Recorder, drain_all, publish
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.wait import until
 
@@ -15,12 +15,6 @@ pytestmark = pytest.mark.usefixtures("real_server")  # what fakeredis can tell, 
 
 LONG_LEASE = 1.5
 """Seconds: where a heartbeat must not come late, however busy the machine is."""
-
-
-def publish(topic: Topic, *ids: str) -> None:
-    with topic.producer() as producer:
-        for id in ids:
-            producer.publish(id, b"x", timeout=0)
 
 
 def test_a_killed_consumers_batch_is_delivered_again(topic: Topic) -> None:

@@ -8,28 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from telemetry.broker import BrokerError, BrokerUnavailable, Producer, Topic, TopicFull
-from tests.fixtures.broker import Loop, MakeTopic, Recorder
+from telemetry.broker import BrokerError, BrokerUnavailable, Topic, TopicFull
+from tests.fixtures.broker import Loop, MakeTopic, Recorder, insist, publish
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.wait import Alarm, until
-
-
-def publish(topic: Topic, *ids: str) -> None:
-    with topic.producer() as producer:
-        for id in ids:
-            producer.publish(id, b"x", timeout=0)
-
-
-def insist(producer: Producer, id: str, body: bytes = b"x") -> bool:
-    """Publish as a caller does: again after each error. Whether the last call queued it."""
-
-    def attempt() -> list[bool]:
-        try:
-            return [producer.publish(id, body, timeout=0).new]
-        except BrokerUnavailable:
-            return []
-
-    return until(attempt, f"{id} is published")[0]
 
 
 def test_scripts_that_the_server_forgot_are_sent_again(

@@ -40,7 +40,7 @@ def test_a_role_is_ready_while_its_servers_are_there_and_says_why_not(
     proxy.heal()
     eventually(lambda: get(f"{health}/readyz")[0] == 200, "readiness")
     if name == "collect":
-        helper = pipeline.begin("stream", *ROLES["stream"])
+        publisher = pipeline.begin("stream", *ROLES["stream"])
     proxy.cut()
     eventually(lambda: "[-] database: " in get(f"{health}/readyz")[1], "the database's absence in mid-work")
     assert get(f"{health}/readyz")[0] == 503
@@ -48,7 +48,7 @@ def test_a_role_is_ready_while_its_servers_are_there_and_says_why_not(
     proxy.heal()
     eventually(lambda: get(f"{health}/readyz")[0] == 200, "readiness again")
     if name == "collect":
-        helper.kill()
+        publisher.kill()
     metrics = get(f"{health}/metrics")[1]
     assert f"telemetry_{'streamer' if name == 'stream' else 'collector'}_" in metrics
     role.signal(signal.SIGTERM)

@@ -12,7 +12,7 @@ class StoreUnavailable(StoreError):
 
 
 class StoreLost(StoreUnavailable):
-    """Raised when a connection breaks, or the server is out of memory, in the middle of a statement."""
+    """Raised when a connection breaks, memory runs out, or the server itself errs, in the middle of a statement."""
 
 
 class StoreDenied(StoreUnavailable):
@@ -36,23 +36,25 @@ class NotMigrated(StoreUnavailable):
 
 
 _LOST = ("53200", "25P03", "25P04", "40003")
-_UNAVAILABLE_CLASSES = ("53", "57", "42", "58")
-_UNAVAILABLE = ("0A000", "25006")
+_UNAVAILABLE_CLASSES = ("53", "57", "42", "58", "F0")
+_UNAVAILABLE = ("0A000", "25006", "XX001", "XX002")
 _BUSY = ("40", "57014")
 
 
 def translate(error: psycopg.Error) -> StoreError:
     """The error of this package that stands for a driver's, by SQLSTATE (PostgreSQL, Appendix A).
 
-    08, 57, 53, 58 (the server's disk), 42, 0A000, 25006, a server's time-out for transactions (25P03, 25P04) and a
-    connection that breaks are an outage; 40, 55P03 and 57014 (somebody cancelled the statement) ask for another
-    try; anything else concerns the data.
+    08, 57, 53, 58 (the server's disk), F0 (its settings), XX001 and XX002 (damaged data, a damaged index), 42, 0A000,
+    25006, a server's time-out for transactions (25P03, 25P04) and a connection that breaks are an outage; 40, 55P03
+    and 57014 (somebody cancelled the statement) ask for another try. The rest of XX, faults of the server's own like
+    "tuple concurrently updated", count as a broken connection: one message alone is to blame only when it meets
+    them again and again. Anything else concerns the data.
     """
     state = error.sqlstate
     text = _sentence(error)
     if state is None:
         return _without_state(error, text)
-    if state in _LOST or state.startswith(("08", "57P")):
+    if state in _LOST or state.startswith(("08", "57P")) or (state.startswith("XX") and state not in _UNAVAILABLE):
         return StoreLost(f"{text} ({state})")
     if state.startswith("28") or state == "3D000":
         return StoreDenied(f"{text} ({state})")

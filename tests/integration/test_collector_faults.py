@@ -50,6 +50,16 @@ BEGIN
 END $$;
 ALTER TABLE samples ADD CONSTRAINT poison CHECK (poison(value));
 """
+DAMAGE = """
+CREATE FUNCTION damaged(value double precision) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF value = 9 THEN
+        RAISE EXCEPTION 'index "gpus_key" contains unexpected zero page' USING ERRCODE = 'XX002';
+    END IF;
+    RETURN true;
+END $$;
+ALTER TABLE samples ADD CONSTRAINT damaged CHECK (damaged(value));
+"""
 
 
 @contextmanager
@@ -214,6 +224,19 @@ def test_a_message_that_breaks_its_connection_dies_and_innocent_ones_live(collec
     collecting.drained()
     until(lambda: running.ready)
     assert len(collecting.dead()) == 1
+
+
+def test_a_damaged_index_is_an_outage_and_no_messages_fault(collecting: Collecting) -> None:
+    with psycopg.connect(collecting.store.database.owner, autocommit=True) as owner:
+        owner.execute(DAMAGE)
+        publish(collecting, 0, 5)
+        running = collecting.collect()
+        until(lambda: any("zero page" in why for _, _, why in running.health.readiness().checks))
+        collecting.outlive(2)
+        assert collecting.dead() == []
+        owner.execute("ALTER TABLE samples DROP CONSTRAINT damaged")
+    assert_all_stored_once(collecting, 5)
+    until(lambda: running.ready)
 
 
 def test_an_outage_of_the_database_while_a_message_is_buried_loses_nothing(collecting: Collecting) -> None:

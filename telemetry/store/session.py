@@ -19,6 +19,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 _LOGIN = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)
+_SPILLED = re.compile(r"postgres(?:ql)?://[^@/]*[@/][^?]*@", re.DOTALL)
+"""libpq ends the password at the first @ or /; a later @ before the options says that it was meant to go on."""
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'?|[^&\s]*)", re.IGNORECASE)
 
 
@@ -32,7 +34,12 @@ def safe_url(url: str) -> str:
 
 
 def check_url(url: str) -> None:
-    """Raise StoreError when `url` is no PostgreSQL URL."""
+    """Raise StoreError when `url` is no PostgreSQL URL; the message shows nothing of it.
+
+    Also when its password holds a bare @ or /: libpq would ask the network for a host that is a piece of it.
+    """
+    if _SPILLED.match(url):
+        raise StoreError("has a bare @ or / in its password; write @ as %40, / as %2F and : as %3A there")
     try:
         ports = str(conninfo_to_dict(url).get("port") or "").split(",")
     except psycopg.ProgrammingError:

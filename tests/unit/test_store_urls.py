@@ -35,7 +35,19 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert "ret" not in safe_url(url)
 
 
-@pytest.mark.parametrize("url", ["postgresql://u@h/d", "postgres://h:5/d?sslmode=require", "host=h dbname=d", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@h/d",
+        "postgres://h:5/d?sslmode=require",
+        "postgresql://u:s%40e%2Fc%3A@h1:1,[::1]:2/d",
+        "postgresql://u@h/d?application_name=a@b",
+        "postgresql:///d?host=/run/x&user=a@b",
+        "host=h password=s@e/c",
+        "host=h dbname=d",
+        "",
+    ],
+)
 def test_what_the_driver_takes_is_a_url(url: str) -> None:
     check_url(url)
 
@@ -46,6 +58,14 @@ def test_what_the_driver_does_not_take_is_refused_without_being_shown(url: str) 
         check_url(url)
     assert "postgresql://user@host" in str(caught.value)
     assert url not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["p@ss/wo:rd", "p@ss", "p/ss", "1/ss", "p:/ss", "@ss", "ss@", "p?ss@ss", "p@\nss"])
+def test_a_password_with_a_bare_delimiter_is_refused_with_the_remedy(password: str) -> None:
+    for scheme in ("postgresql", "postgres"):
+        with pytest.raises(StoreError, match="write @ as %40, / as %2F and : as %3A") as caught:
+            check_url(f"{scheme}://u:{password}@127.0.0.1:1/db")
+        assert "ss" not in str(caught.value).replace("password", "")
 
 
 def test_every_connection_is_named_and_bounded() -> None:

@@ -80,18 +80,16 @@ def parse(url: str) -> Address:
     shape = _SHAPE.fullmatch(url)
     if shape is None or shape["scheme"] not in _KINDS:
         known = ", ".join(f"{scheme}://" for scheme in _KINDS)
-        raise BrokerError(f"broker URL {hide_password(url)!r}: expected one of {known}")
+        raise _refused(url, f"expected one of {known}")
     if "@" in shape["hosts"] + (shape["path"] or ""):
-        raise BrokerError(f"broker URL {hide_password(url)!r}: write @ as %40, / as %2F and : as %3A in the password")
+        raise _refused(url, "write @ as %40, / as %2F and : as %3A in the password")
     kind = _KINDS[shape["scheme"]]
     user, _, password = (shape["login"] or "").partition(":")
     options = _options(url, shape["scheme"], shape["query"] or "")
     master, db = _path(url, kind, shape["scheme"], shape["path"] or "")
     nodes = _nodes(url, shape["hosts"], 26379 if kind == "sentinel" else 6379)
     if kind == "single" and len(nodes) > 1:
-        raise BrokerError(
-            f"broker URL {hide_password(url)!r}: name one host; several are for redis+sentinel:// and redis+cluster://"
-        )
+        raise _refused(url, "name one host, several are for redis+sentinel:// and redis+cluster://")
     return Address(
         url=url,
         kind=kind,
@@ -104,6 +102,11 @@ def parse(url: str) -> Address:
         path=unquote(shape["path"] or "") if shape["scheme"] == "unix" else "",
         options=options,
     )
+
+
+def _refused(url: str, why: str) -> BrokerError:
+    """The remedy first: whoever masks the text again hides all that may still be the URL's password."""
+    return BrokerError(f"{why}; broker URL {hide_password(url)!r}")
 
 
 def _options(url: str, scheme: str, query: str) -> dict[str, str]:
@@ -119,12 +122,10 @@ def _options(url: str, scheme: str, query: str) -> dict[str, str]:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in known or name in options:
             fault = "given twice" if name in options else "unknown"
-            raise BrokerError(
-                f"broker URL {hide_password(url)!r}: option {name!r} is {fault}; "
-                f"{scheme}:// takes {', '.join(sorted(known)) or 'no option'}"
-            )
+            takes = ", ".join(sorted(known)) or "no option"
+            raise _refused(url, f"option {name!r} is {fault}; {scheme}:// takes {takes}")
         if name in _VALUES and not _VALUES[name].fullmatch(value):
-            raise BrokerError(f"broker URL {hide_password(url)!r}: {name}={value} cannot be used")
+            raise _refused(url, f"{name}={value} cannot be used")
         options[name] = value
     return options
 
@@ -134,9 +135,9 @@ def _nodes(url: str, hosts: str, port: int) -> tuple[tuple[str, int], ...]:
     for host in (hosts or "localhost").split(","):
         found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(\d{1,5}))?", host.strip())
         if found is None:
-            raise BrokerError(f"broker URL {hide_password(url)!r}: {host!r} is no host[:port]")
+            raise _refused(url, f"{host!r} is no host[:port]")
         if not 0 < int(found[2] or port) < 1 << 16:
-            raise BrokerError(f"broker URL {hide_password(url)!r}: {found[2]} is no port")
+            raise _refused(url, f"{found[2]} is no port")
         nodes.append((found[1].strip("[]"), int(found[2] or port)))
     return tuple(nodes)
 
@@ -148,13 +149,11 @@ def _path(url: str, kind: Kind, scheme: str, path: str) -> tuple[str, int]:
     master = ""
     if kind == "sentinel":
         if not parts:
-            raise BrokerError(
-                f"broker URL {hide_password(url)!r}: name the master, as in redis+sentinel://host:26379/mymaster/0"
-            )
+            raise _refused(url, "name the master, as in redis+sentinel://host/mymaster/0")
         master = parts.pop(0)
     if len(parts) > 1 or (parts and not parts[0].isdecimal()):
-        raise BrokerError(f"broker URL {hide_password(url)!r}: {path!r} is no database number")
+        raise _refused(url, f"{path!r} is no database number")
     db = int(parts[0]) if parts else 0
     if kind == "cluster" and db:
-        raise BrokerError(f"broker URL {hide_password(url)!r}: a cluster has database 0 only")
+        raise _refused(url, "a cluster has database 0 only")
     return master, db

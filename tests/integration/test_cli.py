@@ -132,6 +132,17 @@ def test_a_database_without_a_schema_is_told_with_the_command_that_makes_it(
     assert call("verify", "--json", **url).result == {"streams": [], "orphans": 0, "reconciles": True}
 
 
+@pytest.mark.parametrize("where", ["--redis-url", "--database-url"])
+def test_a_url_whose_password_needs_encoding_is_told_how(call: Call, where: str) -> None:
+    urls = {"--redis-url": f"redis://:p@{SECRET}/w@h:1/0", "--database-url": f"postgresql://u:p@{SECRET}/w:d@h:1/db"}
+    words = ("queue", "stats") if where == "--redis-url" else ("verify",)
+    done = call(*words, where, urls[where])
+    assert (done.code, done.out) == (2, "")
+    assert where in done.err
+    assert "write @ as %40, / as %2F and : as %3A" in done.err
+    assert SECRET not in done.err
+
+
 def test_the_list_of_settings_shows_no_password(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "url"
     file.write_text(f"redis+sentinel://:{SECRET}@host/master?sentinel_password={SECRET}")

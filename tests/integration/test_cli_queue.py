@@ -93,7 +93,8 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(collected: Pipeline,
 def test_raw_rows_without_a_ledger_row_are_not_told_to_be_replayed(pipeline: Pipeline, ask: Call) -> None:
     pipeline.database.ask("""
         INSERT INTO dead_blocks (message_id, source, first_row, rows, format, reason, attempts, origin, payload)
-        VALUES ('gone:0', 'gone', 0, 2, 'csv', 'x', 5, 'test', 'a'), ('here:0', 'nobody', 0, 1, 'block/1', 'x', 5, 't', 'b')
+        VALUES ('gone:0', 'gone', 0, 2, 'csv', 'x', 5, 'test', 'a'),
+               ('nobody:0', 'nobody', 0, 1, 'block/1', 'x', 5, 'test', 'b')
     """)
     raw, other = (block["id"] for block in json.loads(ask("queue", "dead", "list", "--json").out))
     told = ask("queue", "dead", "replay", raw)

@@ -33,6 +33,7 @@ from telemetry.cli.wiring import (
 )
 from telemetry.collector.collector import Collector
 from telemetry.collector.sink import DeadBlockSink
+from telemetry.collector.watch import Watch
 from telemetry.collector.worker import OUTAGES, Worker
 from telemetry.config import ConfigError
 from telemetry.runtime.clock import SystemClock
@@ -180,10 +181,9 @@ def collect(as_json: bool, **values: Any) -> int:
         if tier is None or not wait_for_queue(topic, health, stop):
             return 0
         log_event(log, logging.INFO, "collecting", tier=tier.value, workers=len(sessions), queue=topic.keys.stream)
-        workers = [
-            _worker(values, topic, session, number, health, metrics, stop) for number, session in enumerate(sessions)
-        ]
-        sound = Collector(workers=workers, health=health, stop=stop).run()
+        workers = [_worker(values, topic, session, number, metrics, stop) for number, session in enumerate(sessions)]
+        watch = Watch(session=session_of(values, "collector"))
+        sound = Collector(workers=workers, watch=watch, health=health, stop=stop).run()
     for session in sessions:
         session.close()
     log_event(log, logging.INFO, "stopped collecting", why=stop.reason)
@@ -195,7 +195,6 @@ def _worker(
     topic: Topic,
     session: Session,
     number: int,
-    health: Health,
     metrics: CollectorMetrics,
     stop: Stop,
 ) -> Worker:
@@ -210,6 +209,5 @@ def _worker(
         max_messages=values["batch_messages"],
         linger=values["linger"],
         metrics=metrics,
-        health=health,
         stop=stop,
     )

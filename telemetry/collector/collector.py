@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from telemetry.collector.watch import Watch
 from telemetry.collector.worker import Worker
 from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
@@ -20,8 +21,8 @@ STALLED = 60.0
 class Collector:
     """Runs workers until the stop; each has a consumer and a connection of its own."""
 
-    def __init__(self, *, workers: Sequence[Worker], health: Health, stop: Stop) -> None:
-        self.workers, self.health, self.stop = workers, health, stop
+    def __init__(self, *, workers: Sequence[Worker], watch: Watch, health: Health, stop: Stop) -> None:
+        self.workers, self.watch, self.health, self.stop = workers, watch, health, stop
         self._failed = False
 
     def run(self) -> bool:
@@ -30,13 +31,14 @@ class Collector:
             threading.Thread(target=self._work, args=(worker,), name=f"worker-{number}")
             for number, worker in enumerate(self.workers)
         ]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            self._look()
-            if self.stop.wait(LOOK_EVERY):
-                for thread in threads:
-                    thread.join(LOOK_EVERY)
+        with self.watch:
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                self._look()
+                if self.stop.wait(LOOK_EVERY):
+                    for thread in threads:
+                        thread.join(LOOK_EVERY)
         return not self._failed
 
     def _work(self, worker: Worker) -> None:
@@ -53,4 +55,7 @@ class Collector:
             self.health.turned()
         away = [one.name for one in status if not one.connected]
         self.health.ready("queue", not away, f"not connected: {', '.join(away)}" if away else "")
+        outage = next((worker.outage for worker in self.workers if worker.outage), self.watch.why)
+        if outage is not None:
+            self.health.ready("database", not outage, outage)
         self.health.ready("draining", not self.stop.is_set(), self.stop.reason)

@@ -13,7 +13,6 @@ from telemetry.block import BlockError
 from telemetry.broker import Batch, Consumer, Message
 from telemetry.collector.parcel import Parcel, unpack
 from telemetry.runtime.backoff import Backoff
-from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
 from telemetry.runtime.metrics import CollectorMetrics
 from telemetry.runtime.stop import Stop
@@ -53,12 +52,13 @@ class Worker:
         max_messages: int,
         linger: float,
         metrics: CollectorMetrics,
-        health: Health,
         stop: Stop,
     ) -> None:
         self.consumer, self.writer = consumer, writer
         self.max_bytes, self.max_messages, self.linger = max_bytes, max_messages, linger
-        self.metrics, self.health, self.stop = metrics, health, stop
+        self.metrics, self.stop = metrics, stop
+        self.outage = ""
+        """Why the database cannot be used, while this worker waits for it."""
 
     def run(self) -> None:
         """Work until the stop, then hand back what is not begun."""
@@ -177,7 +177,7 @@ class Worker:
                 if losses and lost >= losses:
                     raise
             else:
-                self.health.ready("database", True)
+                self.outage = ""
                 return result
 
     def _conflict(self, batch: Batch, error: StoreBusy, backoff: Backoff) -> None:
@@ -189,13 +189,12 @@ class Worker:
 
     def _outage(self, batch: Batch, error: StoreUnavailable, backoff: Backoff) -> None:
         self.metrics.write_errors.labels(kind="outage").inc()
-        self.health.ready("database", False, str(error))
+        self.outage = str(error)
         log_event(log, logging.WARNING, "database unavailable, holding the batch", error=error)
         self._pause(batch, backoff)
 
     def _pause(self, batch: Batch, backoff: Backoff) -> None:
         batch.hold()
-        self.health.turned()
         if backoff.wait(self.stop):
             raise Draining
         batch.hold()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from telemetry.collector.watch import Watch
 from telemetry.embedded import EmbeddedPostgres
 from telemetry.store.schema import migrate
 from telemetry.store.session import Session
@@ -25,7 +26,6 @@ import sys
 from telemetry.broker import Broker, Topic
 from telemetry.collector.sink import DeadBlockSink
 from telemetry.collector.worker import OUTAGES, Worker
-from telemetry.runtime.health import Health
 from telemetry.runtime.metrics import CollectorMetrics
 from telemetry.runtime.stop import Stop, stop_on_signals
 from telemetry.store.deadblocks import DeadBlocks
@@ -37,7 +37,7 @@ session, stop = Session(url=database, name="telemetry-collector@process"), Stop(
 stop_on_signals(stop)
 consumer = topic.consumer(dead_letters=DeadBlockSink(dead=DeadBlocks(session=session)), outages=OUTAGES)
 Worker(consumer=consumer, writer=Writer(session=session, lease=lease), max_bytes=1 << 20, max_messages=8, linger=0.05,
-       metrics=CollectorMetrics(), health=Health(), stop=stop).run()
+       metrics=CollectorMetrics(), stop=stop).run()
 """
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 POISON = """
@@ -103,6 +103,25 @@ def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(c
     assert_all_stored_once(collecting, 6)
     until(lambda: running.ready)
     assert running.health.liveness().ok
+
+
+def test_an_idle_collector_is_unready_while_its_database_is_away(collecting: Collecting) -> None:
+    url, proxy = collecting.store.proxied()
+    running = collecting.collect(url=url)
+    until(lambda: running.ready)
+    proxy.cut()
+    until(lambda: not running.ready)
+    assert [name for name, ok, why in running.health.readiness().checks if not ok and why] == ["database"]
+    proxy.heal()
+    until(lambda: running.ready)
+
+
+def test_the_end_of_an_idle_connection_is_no_outage(collecting: Collecting) -> None:
+    watch = Watch(session=collecting.store.session())
+    assert watch._ask() == ""
+    ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'telemetry-coll%%'"
+    assert collecting.store.database.ask(ended) == [(True,)]
+    assert watch._ask() == ""
 
 
 def test_a_stop_during_an_outage_hands_the_batch_back_at_once(collecting: Collecting) -> None:

@@ -14,7 +14,9 @@ from telemetry.cli import output
 from telemetry.cli.options import QUEUE, Finite, Values, json_option, options
 from telemetry.cli.wiring import session_of, topic_of
 from telemetry.collector.parcel import DEAD_HEADER, FORMAT_HEADER
+from telemetry.runtime.logs import mask_secrets
 from telemetry.store.deadblocks import RAW_FORMAT, DeadBlock, DeadBlocks
+from telemetry.store.errors import StoreError
 from telemetry.store.schema import check_migrated
 
 SHOWN = 2_000
@@ -33,19 +35,36 @@ def queue() -> None:
 
 
 @queue.command()
-@options(*QUEUE)
+@options(*QUEUE, c.DATABASE_URL)
 @json_option
 def stats(as_json: bool, **values: Any) -> None:
-    """Depth, ages and consumers, in messages and rows (readings)."""
+    """Depth, ages and consumers, in messages and rows (readings); with --database-url what lies in dead_blocks too.
+
+    dead and dead_rows count what died since the queue was made, also what was replayed or dropped since.
+    """
     topic = _topic(values)
     found = topic.stats()
+    shown: dict[str, object] = {"stream": topic.keys.stream, **asdict(found)}
+    del shown["dead_letters"]  # the broker's own stream of them, which stays empty: collectors bury in dead_blocks
+    if values["database_url"]:
+        shown |= _buried(values)
     if as_json:
-        output.json({"stream": topic.keys.stream, **asdict(found)})
+        output.json(shown)
         return
-    shown = {name: value for name, value in asdict(found).items() if name != "consumers"}
-    output.pairs({"stream": topic.keys.stream, **shown})
+    del shown["consumers"]
+    output.pairs(shown)
     for consumer in found.consumers:
         click.echo(f"consumer {consumer.name}: {consumer.pending} pending, idle {consumer.idle:.1f} s")
+
+
+def _buried(values: Values) -> dict[str, object]:
+    """What dead_blocks holds; None, and why on stderr, when the database does not say: the queue is shown anyhow."""
+    try:
+        blocks, rows = _dead_blocks(values).count()
+    except StoreError as error:
+        click.echo(f"telemetry: database: {mask_secrets(str(error))}", err=True)
+        return {"dead_blocks": None, "dead_blocks_rows": None}
+    return {"dead_blocks": blocks, "dead_blocks_rows": rows}
 
 
 @queue.command()

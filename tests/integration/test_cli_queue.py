@@ -60,6 +60,8 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(collected: Pipeline,
         producer.publish("nobody:0", b'{"not": "a block"}', rows=3, headers={"format": "block/1"})
         producer.publish("nobody:3", b"\x1b[31mno json", rows=2, headers={"format": "block/1"})
     eventually(lambda: pipeline.database.one("SELECT count(*) FROM dead_blocks") == 2, "two dead blocks")
+    stats = ask("queue", "stats", "--json").result
+    assert (stats["dead_blocks"], stats["dead_blocks_rows"], stats.get("dead_letters")) == (2, 5, None)
     listed = json.loads(ask("queue", "dead", "list", "--json").out)
     assert [(block["message_id"], block["rows"]) for block in listed] == [("nobody:0", 3), ("nobody:3", 2)]
     assert all(block["reason"] for block in listed)
@@ -88,6 +90,17 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(collected: Pipeline,
     assert ask("queue", "dead", "replay", first).code == 1
     assert ask("queue", "dead", "drop").code == 2
     assert ask("queue", "dead", "drop", "--all", "--yes").out == "dropped 1 dead block\n"
+
+
+def test_the_queue_is_shown_without_a_database_and_while_it_is_away(pipeline: Pipeline, call: Call) -> None:
+    queue = {"TELEMETRY_REDIS_URL": pipeline.redis.url}
+    alone = call("queue", "stats", "--json", **queue)
+    assert (alone.code, alone.err, alone.result["depth"]) == (0, "", 0)
+    assert not {"dead_blocks", "dead_letters"} & set(alone.result)
+    away = call("queue", "stats", "--json", "--database-url", "postgresql://u:hush@127.0.0.1:1/db", **queue)
+    assert (away.code, away.result["depth"], away.result["dead_blocks"]) == (0, 0, None)
+    assert "telemetry: database:" in away.err
+    assert "hush" not in away.err
 
 
 def test_raw_rows_without_a_ledger_row_are_not_told_to_be_replayed(pipeline: Pipeline, ask: Call) -> None:

@@ -32,18 +32,22 @@ COUNT = "-c 'SELECT count(*) FROM telemetry'"
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The database as each role reaches it. `kind` and `psql` are for a person."""
+    """The database as each role reaches it. `kind` and `psql` are for a person.
+
+    `writing` and `reading` are variables that tell a child process where it is, without a password among them.
+    """
 
     owner: str
-    writer: str
     reader: str
+    writing: Mapping[str, str]
+    reading: Mapping[str, str]
     kind: str
     psql: str
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The queue. `variables` tell a child process where it is, without its password in a command line."""
+    """The queue. `variables` tell a child process where it is, without its password among them."""
 
     url: str
     shown: str
@@ -57,14 +61,17 @@ def start_database(supervisor: Supervisor, state: Path, values: Values) -> Datab
     url = values["database_url"]
     if url:
         psql = f"psql {shlex.quote(without_password(url))} {COUNT}"
-        return Database(owner=url, writer=url, reader=url, kind="external", psql=psql)
+        told = _by_file(state / c.DATABASE_URL.flag, c.DATABASE_URL, url)
+        return Database(owner=url, reader=url, writing=told, reading=told, kind="external", psql=psql)
     bin_dir = values["embedded_pg_bin"]
     server = EmbeddedPostgres(state, bin_dir=bin_dir and bin_dir.expanduser())
     supervisor.start_server(server)
+    reader = server.url(server.reader, passfile=True)
     return Database(
         owner=server.url(server.owner, passfile=True),
-        writer=server.url(server.writer, passfile=True),
-        reader=server.url(server.reader, passfile=True),
+        reader=reader,
+        writing={c.DATABASE_URL.env: server.url(server.writer, passfile=True)},
+        reading={c.DATABASE_URL.env: reader},
         kind=server.kind,
         psql=f"{server.psql_command()} {COUNT}",
     )
@@ -74,21 +81,25 @@ def start_queue(supervisor: Supervisor, state: Path, values: Values, stream_key:
     """The queue of --redis-url, or the embedded one, started."""
     url = values["redis_url"]
     if url:
-        shown = mask_secrets(url)
-        return Queue(
-            url=url, shown=shown, variables={c.REDIS_URL.env: url}, kind="external", cli=_redis_cli(url, stream_key)
-        )
+        told = _by_file(state / c.REDIS_URL.flag, c.REDIS_URL, url)
+        cli = _redis_cli(url, stream_key)
+        return Queue(url=url, shown=mask_secrets(url), variables=told, kind="external", cli=cli)
     server = EmbeddedRedis(state)
     supervisor.start_server(server)
     file = server.folder / "url"
-    write_private(file, server.url(password=True))
-    variables = {f"{c.REDIS_URL.env}_FILE": str(file)}
+    variables = _by_file(file, c.REDIS_URL, server.url(password=True))
     if command := server.cli_command():
         cli = f"{command} XLEN {shlex.quote(stream_key)}"
     else:
         command = shlex.join([sys.executable, "-m", "telemetry", "queue", "stats"])
         cli = f"{c.REDIS_URL.env}_FILE={shlex.quote(str(file))} {command}"
     return Queue(url=server.url(password=True), shown=server.url(), variables=variables, kind=server.kind, cli=cli)
+
+
+def _by_file(file: Path, setting: Setting, url: str) -> dict[str, str]:
+    """The variable that tells a child a URL by a private file: an environment is shown by more than its process."""
+    write_private(file, url)
+    return {f"{setting.env}_FILE": str(file)}
 
 
 def without_password(url: str) -> str:
@@ -114,12 +125,12 @@ def children(values: Values, database: Database, queue: Queue, csv: Path, api_po
     """The role processes: streamers, collectors, and the API when it has a port."""
     shared = (c.NAMESPACE, c.TOPIC, c.CAPACITY, c.MAX_BYTES, c.LEASE, c.MAX_ATTEMPTS, c.LOG_LEVEL, c.LOG_FORMAT)
     told = {**values, "csv": csv}
-    streaming = _environment(told, (*STREAMER, *shared), {c.DATABASE_URL.env: database.writer, **queue.variables})
-    collecting = _environment(told, (*shared, *COLLECTOR), {c.DATABASE_URL.env: database.writer, **queue.variables})
+    streaming = _environment(told, (*STREAMER, *shared), {**database.writing, **queue.variables})
+    collecting = _environment(told, (*shared, *COLLECTOR), {**database.writing, **queue.variables})
     serving = _environment(
         {**told, "api_port": api_port},
         (c.LOG_LEVEL, c.LOG_FORMAT, *API),
-        {c.DATABASE_URL.env: database.reader},
+        database.reading,
     )
     specs = [
         *(

@@ -89,7 +89,7 @@ HEALTH_PORT = _s(
 HEALTH_HOST = _s("health-host", "HEALTH_HOST", str, "127.0.0.1", "Address of the health port.")
 
 CSV = _s("csv", "STREAMER_CSV", Path, None, "CSV export to read.")
-STREAM = _s("stream", "STREAMER_STREAM", str, None, "Name of the stream; the file's name. Another name reads anew.")
+STREAM = _s("stream", "STREAMER_STREAM", str, None, "Name of the stream. Another name reads anew. [csv]")
 ONCE = _s("once", "STREAMER_ONCE", bool, False, "Read the file once and end when all is settled; or loop forever.")
 TIME = _s(
     "time",
@@ -102,8 +102,8 @@ TIME = _s(
 RATE = _s(
     "rate", "STREAMER_RATE", float, None, "Rows per second of one streamer, 0 = no limit. [5000; --once: 0]", least=0
 )
-BLOCK_ROWS = _s(
-    "block-rows", "STREAMER_BLOCK_ROWS", int, 5_000, "Readings per message, at most.", least=1, most=1_000_000
+BLOCK_ROWS = _s(  # at most what is read and encoded well within the reservation's 3 s, renewed only while waiting
+    "block-rows", "STREAMER_BLOCK_ROWS", int, 5_000, "Readings per message, at most.", least=1, most=50_000
 )
 
 WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a connection of its own.", least=1, most=64)
@@ -115,7 +115,7 @@ LINGER = _s("linger", "COLLECTOR_LINGER", float, 0.2, "Seconds to wait for more 
 API_HOST = _s("api-host", "API_HOST", str, "127.0.0.1", "Address the API listens on.")
 API_PORT = _s("api-port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0, most=LAST_PORT)
 API_WORKERS = _s("api-workers", "API_WORKERS", int, 2, "Worker processes of the API.", least=1)
-API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Threads per worker process.", least=1)
+API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Requests that a worker process works on at a time.", least=1)
 API_TIMEOUT = _s(
     "statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1, most=3_600
 )

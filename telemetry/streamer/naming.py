@@ -15,8 +15,3 @@ def stream_id(name: str, digest: str, *, once: bool, times: bool) -> str:
     if not _NAME.fullmatch(name):
         raise SourceError(f"stream name {name!r} may have 1 to 120 letters, digits, dots, dashes, plus and underscores")
     return f"{name}@{digest[:12]}:{'once' if once else 'loop'}:{'source' if times else 'now'}"
-
-
-def plain_name(text: str) -> str:
-    """A file's name as a stream's name: what may not stand there becomes a dash."""
-    return re.sub(r"[^A-Za-z0-9._+-]", "-", text)[:120] or "csv"

@@ -70,7 +70,7 @@ def test_help_and_the_list_of_settings_answer_in_spite_of_an_unknown_variable(ca
         ("--lease", "TELEMETRY_QUEUE_LEASE", "nan"),
         ("--rate", "TELEMETRY_STREAMER_RATE", "-1"),
         ("--rate", "TELEMETRY_STREAMER_RATE", "nan"),
-        ("--block-rows", "TELEMETRY_STREAMER_BLOCK_ROWS", "10000000000"),
+        ("--block-rows", "TELEMETRY_STREAMER_BLOCK_ROWS", "50001"),
         ("--api-port", "TELEMETRY_API_PORT", "65536"),
         ("--time", "TELEMETRY_STREAMER_TIME", "yesterday"),
         ("--once", "TELEMETRY_STREAMER_ONCE", "perhaps"),

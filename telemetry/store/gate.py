@@ -16,7 +16,9 @@ class Standing(Enum):
 
     STORED = "stored"
     SETTLED = "settled"
-    """An earlier delivery was stored, or died: acknowledge."""
+    """An earlier delivery was stored: acknowledge."""
+    DEAD = "dead"
+    """An earlier delivery died: acknowledge."""
     STALE = "stale"
     """The source is known, the block is not: its row was pruned, or its reservation lost. Acknowledge."""
     OPEN = "open"

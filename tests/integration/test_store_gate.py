@@ -179,3 +179,13 @@ def test_a_block_that_was_settled_by_a_collector_that_died_is_seen_all_the_same(
     store.database.ask("UPDATE gpus SET first_seen = NULL, last_seen = NULL")
     assert store.stored(a_block()) == [Standing.SETTLED]
     assert store.database.one("SELECT count(*) FROM gpus WHERE last_seen IS NOT NULL") == 1
+
+
+def test_a_block_that_died_leaves_no_trace_in_when_gpus_were_seen(store: Store) -> None:
+    store.reserve(4, 4)
+    store.stored(a_block(time0=1_000_000_000))
+    ask = "SELECT max(last_seen) FROM gpus"
+    seen = store.database.one(ask)
+    store.bury(first_row=4)
+    assert store.stored(a_block(first_row=4, time0=9_000_000_000)) == [Standing.DEAD]
+    assert store.database.one(ask) == seen

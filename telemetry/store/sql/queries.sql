@@ -109,9 +109,10 @@ WHERE b.source = open.source AND b.first_row = open.first_row AND b.settled_at I
 RETURNING b.source, b.first_row, b.block;
 
 -- name: standing
--- What the ledger says of blocks that the gate did not open: settled, stale (its row was pruned or lost), other (of
--- another size) or unknown (no such source).
+-- What the ledger says of blocks: open, settled, dead, stale (its row was pruned or lost), other (of another size) or
+-- unknown (no such source).
 SELECT w.source, w.first_row, CASE
+    WHEN b.settled_at IS NOT NULL AND b.dead > 0 THEN 'dead'
     WHEN b.settled_at IS NOT NULL THEN 'settled'
     WHEN b.source IS NOT NULL AND b.rows = w.rows THEN 'open'
     WHEN b.source IS NOT NULL THEN 'other'

@@ -43,7 +43,8 @@ def pairs(values: Mapping[str, object]) -> None:
 def account_of(found: Account | None) -> dict[str, Any]:
     """A source's account as JSON and tables show it."""
     if found is None:
-        return {"stream": None, "read": 0, "stored": 0, "blank": 0, "rejected": 0, "dead": 0, "reconciles": False}
+        counts = ("read", "stored", "blank", "rejected", "dead", "unsettled", "lost", "differing")
+        return {"stream": None, **dict.fromkeys(counts, 0), "reconciles": False}
     return {
         "stream": found.source,
         "read": found.read,
@@ -52,6 +53,7 @@ def account_of(found: Account | None) -> dict[str, Any]:
         "rejected": found.rejected,
         "dead": found.dead,
         "unsettled": found.unsettled,
+        "lost": found.lost,
         "differing": found.differing,
         "reconciles": found.reconciles,
     }

@@ -9,8 +9,9 @@ from telemetry.store.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One source: readings read (reserved) and what became of them. `stored` is a count of samples, by block.
+    """One source and what became of its readings. `stored` is a count of samples, by block.
 
+    `read` is the sum of the settled blocks' rows, `unsettled` that of the others: under way, or to be published again.
     `differing` blocks have another number of samples than the ledger says; `length` None: the source has no end.
     """
 

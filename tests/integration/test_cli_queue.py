@@ -139,6 +139,22 @@ def test_verify_finds_a_sample_that_is_gone_and_one_that_belongs_to_nothing(coll
     orphaned = ask("verify", "--json")
     assert orphaned.code == 1
     assert orphaned.result["orphans"] > 0
+    assert "orphans" not in ask("verify", "--json", "--stream", account["stream"]).result
+    assert "without a block" not in ask("verify", "--stream", account["stream"]).out
     unknown = ask("verify", "--stream", "nobody")
     assert (unknown.code, unknown.out) == (1, "")
     assert "no stream nobody" in unknown.err
+
+
+def test_verify_shows_how_many_reserved_readings_stand_in_no_block(pipeline: Pipeline, ask: Call) -> None:
+    pipeline.database.ask("""
+        INSERT INTO stream_progress (stream_id, next_row, length, next_time)
+        VALUES ('gone', 300, 1000, now()), ('new', 0, 1000, now())
+    """)
+    found = ask("verify", "--json")
+    assert found.code == 1
+    accounts = [(one["stream"], one["lost"], one["reconciles"]) for one in found.result["streams"]]
+    assert accounts == [("gone", 300, False), ("new", 0, True)]
+    (name, row) = (ask("verify", "--stream", "gone").out.splitlines())[:2]
+    assert row.split()[name.split().index("lost")] == "300"
+    assert ask("verify", "--stream", "new").code == 0

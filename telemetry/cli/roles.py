@@ -198,12 +198,10 @@ def _worker(
     metrics: CollectorMetrics,
     stop: Stop,
 ) -> Worker:
+    sink = DeadBlockSink(dead=DeadBlocks(session=session))
     return Worker(
-        consumer=topic.consumer(
-            name=f"{process_name()}-{number}",
-            dead_letters=DeadBlockSink(dead=DeadBlocks(session=session)),
-            outages=OUTAGES,
-        ),
+        consumer=topic.consumer(name=f"{process_name()}-{number}", dead_letters=sink, outages=OUTAGES),
+        sink=sink,
         writer=Writer(session=session, lease=values["lease"]),
         max_bytes=values["max_bytes"],
         max_messages=values["batch_messages"],

@@ -12,6 +12,7 @@ from typing import TypeVar
 from telemetry.block import BlockError
 from telemetry.broker import Batch, Consumer, Message
 from telemetry.collector.parcel import Parcel, unpack
+from telemetry.collector.sink import DeadBlockSink
 from telemetry.runtime.backoff import Backoff
 from telemetry.runtime.logs import log_event
 from telemetry.runtime.metrics import CollectorMetrics
@@ -41,12 +42,13 @@ OUTAGES = (Draining, StoreUnavailable, StoreBusy)
 
 
 class Worker:
-    """One thread's work: a consumer of its own, a connection of its own."""
+    """One thread's work: a consumer of its own, a connection of its own; `sink` is where the consumer buries."""
 
     def __init__(
         self,
         *,
         consumer: Consumer,
+        sink: DeadBlockSink,
         writer: Writer,
         max_bytes: int,
         max_messages: int,
@@ -54,7 +56,7 @@ class Worker:
         metrics: CollectorMetrics,
         stop: Stop,
     ) -> None:
-        self.consumer, self.writer = consumer, writer
+        self.consumer, self.sink, self.writer = consumer, sink, writer
         self.max_bytes, self.max_messages, self.linger = max_bytes, max_messages, linger
         self.metrics, self.stop = metrics, stop
         self.outage = ""
@@ -150,13 +152,19 @@ class Worker:
         elif standing is Standing.OPEN:
             self._settle_together(batch, [parcel])
         else:
-            self.metrics.messages_stale.inc()
-            log_event(log, logging.DEBUG, "skipped a settled block", id=block.id, standing=standing.value)
+            self._skipped(block.id, standing.value)
 
     def _reject(self, batch: Batch, message: Message, reason: str) -> None:
         self._insist(batch, lambda: batch.reject(message, reason), losses=0)
+        if not self.sink.kept:
+            self._skipped(message.id, reason)
+            return
         self.metrics.messages_dead.inc()
         log_event(log, logging.ERROR, "dead-lettered a message", id=message.id, why=reason)
+
+    def _skipped(self, id: str, why: str) -> None:
+        self.metrics.messages_stale.inc()
+        log_event(log, logging.DEBUG, "skipped a settled block", id=id, why=why)
 
     def _insist(self, batch: Batch, action: Callable[[], Result], *, losses: int) -> Result:
         """Do it through outages and conflicts, keeping the lease. Draining when a stop comes during one.

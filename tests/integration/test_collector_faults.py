@@ -35,9 +35,10 @@ database, redis, namespace, lease = *sys.argv[1:4], float(sys.argv[4])
 topic = Topic(Broker(redis, namespace=namespace), "samples", capacity=200, lease=lease)
 session, stop = Session(url=database, name="telemetry-collector@process"), Stop()
 stop_on_signals(stop)
-consumer = topic.consumer(dead_letters=DeadBlockSink(dead=DeadBlocks(session=session)), outages=OUTAGES)
-Worker(consumer=consumer, writer=Writer(session=session, lease=lease), max_bytes=1 << 20, max_messages=8, linger=0.05,
-       metrics=CollectorMetrics(), stop=stop).run()
+sink = DeadBlockSink(dead=DeadBlocks(session=session))
+consumer = topic.consumer(dead_letters=sink, outages=OUTAGES)
+Worker(consumer=consumer, sink=sink, writer=Writer(session=session, lease=lease), max_bytes=1 << 20, max_messages=8,
+       linger=0.05, metrics=CollectorMetrics(), stop=stop).run()
 """
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 POISON = """
@@ -267,6 +268,8 @@ def test_an_outage_of_the_database_while_a_message_is_buried_loses_nothing(colle
     collecting.drained()
     assert [(id, payload) for id, _, _, payload in collecting.dead()] == [("s:0", b"no JSON")]
     assert proxy.lost == 1
+    until(lambda: running.metrics.messages_dead._value.get() == 1)
+    assert running.metrics.messages_stale._value.get() == 0
     until(lambda: running.ready)
 
 

@@ -102,6 +102,17 @@ def test_malformed_messages_die_with_their_payload_and_alone(collecting: Collect
     assert collecting.store.account().reconciles
 
 
+def test_a_malformed_message_of_a_settled_block_is_skipped_and_not_called_dead(collecting: Collecting) -> None:
+    collecting.reserved(4)
+    collecting.store.stored(a_block())
+    collecting.add(id="s:0", rows="4", format=FORMAT, body="no JSON")
+    running = collecting.collect()
+    collecting.drained()
+    assert collecting.dead() == []
+    until(lambda: running.metrics.messages_stale._value.get() == 1)
+    assert running.metrics.messages_dead._value.get() == 0
+
+
 def test_an_entry_without_any_known_field_dies(collecting: Collecting) -> None:
     collecting.reserved(4)
     collecting.publish(a_block())

@@ -50,9 +50,13 @@ def main() -> None:
     """Run the command; whatever goes wrong is told in one line, without secrets."""
     try:
         sys.exit(cli(standalone_mode=False) or 0)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        more = f" (`{command} --help` tells more)" if command else ""
+        _say(error.format_message() + more, error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         if isinstance(error.__cause__ or error, KeyboardInterrupt):
             _say("interrupted", EXIT_INTERRUPTED)

@@ -31,7 +31,7 @@ COLUMN_OF = {
     "namespace": "namespace",
 }
 """Label -> the field that determines it. The store writes labels_raw back by the same table
-(store/sql/idempotent/labels.sql)."""
+(store/sql/idempotent/100_labels.sql)."""
 
 GPU_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
 """Labels that are part of a GPU's identity: its MIG instance."""

@@ -1,5 +1,5 @@
 -- Who may do what: the owner migrates, the writer is for streamers and collectors, the reader for the API and
--- for people. Where the owner may not create roles, they are made by hand first (README, "External servers").
+-- for people. Where the owner may not create roles, they are made by hand first (README, "Your own servers").
 
 DO $$
 DECLARE

@@ -84,6 +84,12 @@ def test_a_log_that_cannot_even_be_cut_is_left_and_said_so_once(
     assert (tmp_path / "moved").stat().st_size == 2_000
 
 
+def test_a_log_that_is_not_there_yet_is_nothing_to_warn_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    LogFile(tmp_path / "child.log", limit=1_000).trim()
+    assert caplog.messages == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_log_that_was_put_aside_is_private_and_follows_no_link(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("kept")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from telemetry import config as c
-from telemetry.cli.options import API, LOGS, need, options
+from telemetry.cli.options import API, LOGS, json_logs_option, need, options
 from telemetry.cli.wiring import start_logs
 from telemetry.config import ConfigError
 from telemetry.runtime.logs import log_event
@@ -20,12 +20,13 @@ log = logging.getLogger(__name__)
 
 @click.command()
 @options(c.DATABASE_URL, *API, *LOGS)
-def serve(**values: Any) -> int:
+@json_logs_option
+def serve(as_json: bool, **values: Any) -> int:
     """Answer questions over HTTP: Swagger UI at /swagger, probes at /livez and /readyz, metrics at /metrics.
 
     The reader's database URL is enough. Starts before its database does, and says so at /readyz.
     """
-    start_logs(values)
+    start_logs({**values, "log_format": "json"} if as_json else values)
     url = need(values, c.DATABASE_URL)
     try:
         check_url(url)

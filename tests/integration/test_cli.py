@@ -41,7 +41,7 @@ def test_every_command_explains_itself_and_its_options(
         if isinstance(option, click.Option):
             assert option.help, f"{words}: {option.name} has no help"
     if not isinstance(command, click.Group):
-        assert any(option.name in ("as_json", "log_format") for option in command.params), "no way to get JSON"
+        assert any("--json" in option.opts for option in command.params), "no way to get JSON"
 
 
 def test_the_commands_that_begin_things_give_examples(call: Call) -> None:
@@ -94,6 +94,30 @@ def test_what_cannot_work_together_is_refused(call: Call) -> None:
         done = call("up", *words)
         assert (done.code, done.out) == (2, ""), words
         assert str(words[-2]) in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("nonsense",), "No such command 'nonsense'. (`telemetry --help` tells more)"),
+        (("queue", "stats", "--nonsense"), "--nonsense"),
+        (("queue", "stats", "--capacity", "0"), "--capacity"),
+        (("queue", "dead", "show"), "Missing argument 'NUMBER'. (`telemetry queue dead show --help` tells more)"),
+        (("verify",), "--database-url"),
+    ],
+)
+def test_every_refusal_is_one_line_of_one_form(call: Call, words: tuple[str, ...], says: str) -> None:
+    done = call(*words)
+    (line,) = done.err.splitlines()
+    assert line.startswith("telemetry: ")
+    assert says in line
+    assert done.out == ""
+
+
+def test_without_words_the_commands_are_shown(call: Call) -> None:
+    done = call()
+    assert done.code == 2
+    assert "  verify " in done.err
 
 
 def test_a_missing_setting_is_named(call: Call) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 
@@ -73,3 +74,12 @@ def test_a_collector_says_that_it_drains_and_finishes_what_it_has(pipeline: Pipe
     assert pipeline.run.end(collector).code == 0
     assert pipeline.database.one("SELECT count(*) FROM blocks WHERE settled_at IS NOT NULL") >= held
     assert pipeline.topic.stats().in_flight == 0
+
+
+def test_the_api_logs_json_lines_when_asked(pipeline: Pipeline) -> None:
+    server = pipeline.begin("serve", "--json", "--api-port", 0)
+    eventually(lambda: "serving the API" in server.stderr, "the API")
+    server.signal(signal.SIGTERM)
+    assert pipeline.run.end(server).code == 0
+    events = [json.loads(line)["event"] for line in server.stderr.splitlines()]
+    assert "serving the API" in events

@@ -6,12 +6,9 @@ from typing import Any
 import click
 
 from telemetry import config as c
-from telemetry.cli.options import API, LOGS, json_logs_option, need, options
-from telemetry.cli.wiring import start_logs
-from telemetry.config import ConfigError
+from telemetry.cli.options import API, LOGS, json_logs_option, options
+from telemetry.cli.wiring import database_url_of, start_logs
 from telemetry.runtime.logs import log_event
-from telemetry.store.errors import StoreError
-from telemetry.store.session import check_url
 from webapi.options import ApiOptions
 from webapi.server import serve as serve_api
 
@@ -27,13 +24,8 @@ def serve(as_json: bool, **values: Any) -> int:
     The reader's database URL is enough. Starts before its database does, and says so at /readyz.
     """
     start_logs({**values, "log_format": "json"} if as_json else values)
-    url = need(values, c.DATABASE_URL)
-    try:
-        check_url(url)
-    except StoreError as error:
-        raise ConfigError(f"--{c.DATABASE_URL.flag} (or {c.DATABASE_URL.env}) {error}") from None
     return serve_api(
-        database_url=url,
+        database_url=database_url_of(values),
         host=values["api_host"],
         port=values["api_port"],
         workers=values["api_workers"],

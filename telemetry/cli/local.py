@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from telemetry import config as c
 from telemetry.cli.options import API, COLLECTOR, STREAMER, Values
+from telemetry.cli.wiring import database_url_of
 from telemetry.config import PREFIX, ConfigError, Setting, environment
 from telemetry.embedded import ChildSpec, EmbeddedPostgres, EmbeddedRedis, Supervisor
 from telemetry.embedded.state import write_private
@@ -58,8 +59,8 @@ class Queue:
 
 def start_database(supervisor: Supervisor, state: Path, values: Values) -> Database:
     """The database of --database-url, or the embedded one, started."""
-    url = values["database_url"]
-    if url:
+    if values["database_url"]:
+        url = database_url_of(values)
         psql = f"psql {shlex.quote(without_password(url))} {COUNT}"
         told = _by_file(state / c.DATABASE_URL.flag, c.DATABASE_URL, url)
         return Database(owner=url, reader=url, writing=told, reading=told, kind="external", psql=psql)

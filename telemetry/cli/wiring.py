@@ -54,13 +54,19 @@ class CollectorHooks(Hooks):
             self.metrics.messages_redelivered.inc(messages)
 
 
-def session_of(values: Values, role: str, *, lock_timeout: float | None = None) -> Session:
-    """A session for a role; its name tells a person, and stuck peers, whose it is. Makes no connection yet."""
-    url = need(values, c.DATABASE_URL)
+def database_url_of(values: Values) -> str:
+    """The database's URL, checked. ConfigError names the setting, and shows nothing of the URL."""
+    url: str = need(values, c.DATABASE_URL)
     try:
         check_url(url)
     except StoreError as error:
         raise ConfigError(f"--{c.DATABASE_URL.flag} (or {c.DATABASE_URL.env}) {error}") from None
+    return url
+
+
+def session_of(values: Values, role: str, *, lock_timeout: float | None = None) -> Session:
+    """A session for a role; its name tells a person, and stuck peers, whose it is. Makes no connection yet."""
+    url = database_url_of(values)
     wait = lock_timeout or values.get("lease") or DEFAULT_LOCK_TIMEOUT
     return Session(url=url, name=f"{PREFIX}{role}@{socket.gethostname()}", lock_timeout=wait)
 

@@ -16,7 +16,7 @@ from telemetry.block import Block
 from telemetry.store.copy import copy_samples, days_of, pack
 from telemetry.store.dimensions import Dimensions
 from telemetry.store.errors import StoreError, StoreRefused
-from telemetry.store.gate import Standing, open_gate, standing_of
+from telemetry.store.gate import Key, Standing, open_gate, standing_of
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query
 from telemetry.store.session import Connection, Session
@@ -48,19 +48,29 @@ class Writer:
         Raises StoreError: then none is stored (or, if the connection broke in the commit, all may be: the next
         delivery finds out).
         """
-        result = self._prepared(blocks, lambda: self._store(blocks))
-        kept = (Standing.STORED, Standing.SETTLED)
-        self._touch([block for block, became in zip(blocks, result, strict=True) if became in kept])
-        return result
+        found = self._ask(blocks)
+        wanted = [block for block in blocks if found[_key(block)] is Standing.OPEN]
+        earlier = Standing.SETTLED in found.values()
+        if wanted:
+            found |= self._prepared(wanted, lambda: self._store(wanted))
+        kept = [block for block in blocks if found[_key(block)] in (Standing.STORED, Standing.SETTLED)]
+        if earlier:
+            self._dimensions.learn(kept)
+        self._touch(kept)
+        return [found[_key(block)] for block in blocks]
 
-    def _store(self, blocks: Sequence[Block]) -> list[Standing]:
+    def _ask(self, blocks: Sequence[Block]) -> dict[Key, Standing]:
+        """What the ledger says before anything is written: what nobody reserved must not leave dimensions or days."""
+        with self.session.use() as connection:
+            return standing_of(connection, [(*_key(block), block.rows) for block in blocks])
+
+    def _store(self, blocks: Sequence[Block]) -> dict[Key, Standing]:
         with self.session.use() as connection:
             with connection.transaction():
                 opened = open_gate(connection, blocks)
                 self._fill(connection, [block for block in blocks if _key(block) in opened], opened)
             shut = [(*_key(block), block.rows) for block in blocks if _key(block) not in opened]
-            standing = standing_of(connection, shut)
-        return [standing.get(_key(block), Standing.STORED) for block in blocks]
+            return dict.fromkeys(opened, Standing.STORED) | standing_of(connection, shut)
 
     def store_replayed(self, block: Block, dead_id: int) -> Standing:
         """Store a block that was dead, once.
@@ -68,6 +78,9 @@ class Writer:
         SETTLED if it is so no more; OTHER if other rows stand in its place, a streamer will come to them by itself,
         or the dead block of this number is another message. Raises StoreError: it is dead as before.
         """
+        with self.session.use() as connection:
+            if connection.execute(query("dead_exists"), {"id": dead_id}).fetchone() is None:
+                return Standing.SETTLED
         became = self._prepared([block], lambda: self._store_replayed(block, dead_id))
         if became is Standing.STORED:
             self._touch([block])
@@ -128,7 +141,7 @@ class Writer:
                 connection.execute(query("ensure_days"), {"days": missing[at : at + MAX_DAYS]})
         self._days.update(missing)
 
-    def _fill(self, connection: Connection, blocks: Sequence[Block], numbers: dict[tuple[str, int], int]) -> None:
+    def _fill(self, connection: Connection, blocks: Sequence[Block], numbers: dict[Key, int]) -> None:
         """COPY the blocks' samples and insert their rejected rows, under their numbers in the ledger."""
         if any(block.stored for block in blocks):
             of_block = [numbers[_key(block)] for block in blocks]
@@ -162,7 +175,7 @@ class Writer:
         self._seen |= news
 
 
-def _key(block: Block) -> tuple[str, int]:
+def _key(block: Block) -> Key:
     return block.source, block.first_row
 
 

@@ -131,7 +131,9 @@ def die_before_the_commit(store: Store, writer: Writer) -> None:
         store.database.ask("SELECT pg_terminate_backend(%s)", connection.info.backend_pid)
 
 
-@pytest.mark.parametrize("lost_at", [b"COMMIT", b"COPY samples", b"settled_at", b"ensure_days", b"FROM metrics"])
+@pytest.mark.parametrize(
+    "lost_at", [b"COMMIT", b"COPY samples", b"AS w(source", b"FOR UPDATE", b"ensure_days", b"FROM metrics"]
+)
 def test_a_step_whose_reply_is_lost_is_found_out_at_the_next_delivery(store: Store, lost_at: bytes) -> None:
     store.reserve(4)
     url, proxy = store.proxied()
@@ -189,3 +191,27 @@ def test_a_block_that_died_leaves_no_trace_in_when_gpus_were_seen(store: Store) 
     store.bury(first_row=4)
     assert store.stored(a_block(first_row=4, time0=9_000_000_000)) == [Standing.DEAD]
     assert store.database.one(ask) == seen
+
+
+@pytest.mark.parametrize("source", ["t", "s"])
+def test_a_block_that_nobody_reserved_leaves_no_dimension_and_no_day(store: Store, source: str) -> None:
+    store.reserve(4)
+    forged = a_block(source, first_row=400, time0=2_000_000_000_000_000, gpus=[a_gpu(7)])
+    days = "SELECT count(*) FROM pg_inherits"
+    before = store.database.one(days)
+    assert store.writer().store_replayed(forged, 99) is Standing.SETTLED
+    assert store.stored(forged) == [Standing.UNKNOWN if source == "t" else Standing.STALE]
+    assert [store.database.one(f"SELECT count(*) FROM {table}") for table in ("gpus", "metrics", "workloads")] == [
+        0
+    ] * 3
+    assert store.database.one(days) == before
+
+
+def test_settled_blocks_beside_open_ones_are_seen_by_a_writer_that_never_met_their_gpus(store: Store) -> None:
+    store.reserve(4, 4, 4)
+    store.stored(a_block(gpus=[a_gpu(0)]))
+    store.bury(first_row=8)
+    store.database.ask("UPDATE gpus SET last_seen = NULL")
+    delivered = a_block(gpus=[a_gpu(0)]), a_block(first_row=4, gpus=[a_gpu(1)]), a_block(first_row=8, gpus=[a_gpu(2)])
+    assert store.stored(*delivered) == [Standing.SETTLED, Standing.STORED, Standing.DEAD]
+    assert store.database.one("SELECT count(*) FROM gpus WHERE last_seen IS NOT NULL") == 2

@@ -65,7 +65,7 @@ class Model(RuleBasedStateMachine):
         if row is None:
             return Standing.STALE if self.rows else Standing.UNKNOWN
         if row.fate != "open":
-            return Standing.SETTLED
+            return Standing.DEAD if row.fate == "dead" else Standing.SETTLED
         return when_open if row.rows == rows else Standing.OTHER
 
     @rule(rows=st.integers(1, 6))

@@ -72,9 +72,13 @@ class Ledger:
         """The tries of a claimed block do not count: it was published, or the queue was away, not its reader."""
         self._one("pardon", first_row=first_row)
 
-    def split(self, reserved: Reservation, keep: int) -> None:
-        """Cut a block that is too large for a message; the second part is due at once."""
-        self._one("split", first_row=reserved.first_row, rows=reserved.rows, keep=keep)
+    def split(self, reserved: Reservation, keep: int) -> int | None:
+        """Cut a block that is too large for a message: the first row of the second part, which is due at once.
+
+        None when the ledger has no such unsettled block any more: another streamer cut it first, or it is settled.
+        """
+        found = self._one("split", first_row=reserved.first_row, rows=reserved.rows, keep=keep)
+        return None if found is None else found[0]
 
     def progress(self) -> Progress | None:
         """None before the first reservation."""

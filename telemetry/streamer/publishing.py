@@ -111,10 +111,17 @@ class Publishing:
         if not keep:
             self._bury(reserved, f"a body of {size} bytes would be over the limit of {self.max_bytes}")
             return
+        second = self.ledger.split(reserved, keep)
+        if second is None:
+            log_event(log, logging.INFO, "left a block that another streamer cut first", first_row=reserved.first_row)
+            return
         log_event(log, logging.INFO, "split a block that is too large for a message", rows=reserved.rows, bytes=size)
-        self.ledger.split(reserved, keep)
+        # Reading and encoding what is too large took a while of the lease, and each half may be cut again.
+        self.health.turned()
+        self.ledger.renew(reserved.first_row)
         self.publish(Reservation(reserved.first_row, keep, reserved.time0, reserved.tries))
-        rest = self.ledger.claim([reserved.first_row + keep])
+        self.health.turned()
+        rest = self.ledger.claim([second])
         if rest is not None:
             self.publish(rest)
 

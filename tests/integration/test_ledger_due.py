@@ -81,7 +81,7 @@ def test_a_settled_block_is_nobodys_any_more(store: Store) -> None:
     assert ledger.claim([0]) is None
     ledger.renew(0)
     ledger.pardon(0)
-    ledger.split(Reservation(0, 4, None, 0), 2)
+    assert ledger.split(Reservation(0, 4, None, 0), 2) is None
     assert store.row() == (4, True, 4, 0, 0, 0)
     assert store.database.one("SELECT count(*) FROM blocks WHERE leased_until > clock_timestamp()") == 0
 
@@ -107,7 +107,7 @@ def test_a_block_is_split_once(store: Store) -> None:
     ledger = store.ledger()
     reserved = ledger.reserve(10)
     assert reserved is not None
-    ledger.split(reserved, 6)
-    ledger.split(reserved, 6)
-    ledger.split(reserved, 5)
+    assert ledger.split(reserved, 6) == 6
+    assert ledger.split(reserved, 6) is None
+    assert ledger.split(reserved, 5) is None
     assert store.database.ask("SELECT first_row, rows FROM blocks ORDER BY first_row") == [(0, 6), (6, 4)]

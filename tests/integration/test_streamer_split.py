@@ -1,0 +1,71 @@
+"""Blocks too large for a message: cut in the ledger first, and published in the sizes that the ledger has."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from telemetry.runtime.health import Health
+from telemetry.runtime.metrics import StreamerMetrics
+from telemetry.runtime.stop import Stop
+from telemetry.store.deadblocks import DeadBlocks
+from telemetry.store.ledger import Ledger
+from telemetry.streamer.publishing import ENVELOPE, Publishing
+from telemetry.streamer.sources.csvfile import CsvSource
+from tests.fixtures.collectors import Collecting
+from tests.fixtures.pipeline import SAMPLE
+
+ROWS = 400
+
+
+@pytest.fixture
+def source() -> Iterator[CsvSource]:
+    """The sample, open."""
+    with_own_times = CsvSource(path=SAMPLE, times=True)
+    with_own_times.open()
+    yield with_own_times
+    with_own_times.close()
+
+
+@contextmanager
+def publishing(collecting: Collecting, source: CsvSource, ledger: Ledger) -> Iterator[Publishing]:
+    """A streamer's, whose messages hold more than half of ROWS readings and not all of them."""
+    size = len(source.block("s", 0, ROWS * 5 // 8, None).encode(1 << 20))
+    with collecting.topic.producer() as producer:
+        yield Publishing(
+            source=source,
+            ledger=ledger,
+            dead=DeadBlocks(session=ledger.session),
+            producer=producer,
+            max_bytes=size + ENVELOPE,
+            metrics=StreamerMetrics(),
+            health=Health(),
+            stop=Stop(),
+        )
+
+
+def queued(collecting: Collecting) -> list[tuple[str, int]]:
+    return [(one.id, one.rows) for one in collecting.topic.peek(20)]
+
+
+def test_a_block_that_is_too_large_is_published_in_the_halves_of_the_ledger(
+    collecting: Collecting, source: CsvSource
+) -> None:
+    ledger = collecting.store.ledger()
+    reserved = ledger.reserve(ROWS)
+    assert reserved is not None
+    with publishing(collecting, source, ledger) as streamer:
+        streamer.publish(reserved)
+    assert queued(collecting) == [("s:0", 200), ("s:200", 200)]
+    assert collecting.store.database.ask("SELECT first_row, rows FROM blocks ORDER BY 1") == [(0, 200), (200, 200)]
+
+
+def test_a_block_that_another_streamer_cut_first_is_left_to_it(collecting: Collecting, source: CsvSource) -> None:
+    ledger = collecting.store.ledger()
+    reserved = ledger.reserve(ROWS)
+    assert reserved is not None
+    assert collecting.store.ledger().split(reserved, 100) == 100
+    with publishing(collecting, source, ledger) as streamer:
+        streamer.publish(reserved)
+    assert queued(collecting) == []
+    assert ledger.due(-1, 10) == [100]  # in the other's hands, or due: nothing is lost

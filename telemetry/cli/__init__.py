@@ -8,16 +8,12 @@ settings, credentials or input; 3 a server that was needed is not there; 70 a fa
 import os
 import sys
 import traceback
+from importlib import import_module
 
 import click
 
 from telemetry import __version__
 from telemetry.broker import BrokerDenied, BrokerError, BrokerUnavailable, TopicFull
-from telemetry.cli.admin import config, migrate, verify
-from telemetry.cli.api import serve
-from telemetry.cli.queue import queue
-from telemetry.cli.roles import collect, stream
-from telemetry.cli.up import up
 from telemetry.config import ConfigError
 from telemetry.embedded import EmbeddedError
 from telemetry.runtime.logs import mask_secrets
@@ -27,7 +23,35 @@ from telemetry.streamer.errors import SourceError
 EXIT_NO, EXIT_USAGE, EXIT_AWAY, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+COMMANDS = {
+    "up": "up",
+    "stream": "stream",
+    "collect": "collect",
+    "serve": "api",
+    "migrate": "admin",
+    "queue": "queue",
+    "verify": "admin",
+    "config": "admin",
+}
+"""Command -> the module of this package that has it, read when it is asked for: a collector needs no pandas."""
+
+
+class Commands(click.Group):
+    """The commands, in the order in which a person meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"telemetry.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        return found
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="telemetry")
 def cli() -> None:
     """GPU telemetry from DCGM exports through a bounded Redis queue into a database, each reading once.
@@ -40,10 +64,6 @@ def cli() -> None:
     telemetry up --once --csv export.csv --json   one file exactly once, then its reconciliation
     telemetry COMMAND --help                      what a command takes, with examples
     """
-
-
-for command in (up, stream, collect, serve, migrate, queue, verify, config):
-    cli.add_command(command)
 
 
 def main() -> None:

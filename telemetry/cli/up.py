@@ -13,7 +13,7 @@ from telemetry.cli import output
 from telemetry.cli.display import Display, Running
 from telemetry.cli.local import Database, Queue, address, answers, children, free_port, start_database, start_queue
 from telemetry.cli.options import API, COLLECTOR, LOGS, QUEUE, STREAMER, Values, json_option, options
-from telemetry.cli.roles import open_source, source_of, stream_of
+from telemetry.cli.stream import open_source, source_of, stream_of
 from telemetry.cli.wiring import start_logs
 from telemetry.config import ConfigError
 from telemetry.embedded import FolderLock, Supervisor

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from telemetry.cli import cli
+from telemetry.cli.admin import config
 from telemetry.config import SETTINGS
 from tests.fixtures.commands import Call
 from tests.fixtures.pipeline import ROOT
@@ -22,7 +23,10 @@ SECRET = "open-sesame"
 
 
 def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         yield (*words, name), command
         if isinstance(command, click.Group):
             yield from commands(command, (*words, name))
@@ -202,7 +206,7 @@ def test_a_fault_of_ours_is_told_in_one_line_with_its_place(call: Call, monkeypa
     def broken(**_: object) -> int:
         raise RuntimeError(f"postgresql://u:{SECRET}@h")
 
-    monkeypatch.setattr(cli.commands["config"], "callback", broken)
+    monkeypatch.setattr(config, "callback", broken)
     done = call("config")
     assert done.code == 70
     (line,) = done.err.splitlines()

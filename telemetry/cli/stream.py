@@ -1,4 +1,4 @@
-"""`telemetry stream`, `collect` and `serve`: one process of one role each."""
+"""`telemetry stream`: one streamer, and what `up` shares with it about its source."""
 
 import logging
 from typing import Any
@@ -6,46 +6,37 @@ from typing import Any
 import click
 
 from telemetry import config as c
-from telemetry.broker import Producer, Topic
+from telemetry.broker import Producer
 from telemetry.cli import output
 from telemetry.cli.options import (
-    COLLECTOR,
     HEALTH,
     LOGS,
     QUEUE,
     STREAMER,
     Values,
-    json_logs_option,
     json_option,
     need,
     options,
 )
 from telemetry.cli.wiring import (
-    CollectorHooks,
     StreamerHooks,
     health_server,
-    process_name,
     session_of,
     start_logs,
     topic_of,
     wait_for_database,
     wait_for_queue,
 )
-from telemetry.collector.collector import Collector
-from telemetry.collector.sink import DeadBlockSink
-from telemetry.collector.watch import Watch
-from telemetry.collector.worker import OUTAGES, Worker
 from telemetry.config import ConfigError
 from telemetry.runtime.clock import SystemClock
 from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
-from telemetry.runtime.metrics import CollectorMetrics, StreamerMetrics
+from telemetry.runtime.metrics import StreamerMetrics
 from telemetry.runtime.stop import Stop, stop_on_signals
 from telemetry.store.accounts import Accounts
 from telemetry.store.deadblocks import DeadBlocks
 from telemetry.store.ledger import Ledger
 from telemetry.store.session import Session
-from telemetry.store.writer import Writer
 from telemetry.streamer.naming import stream_id
 from telemetry.streamer.pace import Pace
 from telemetry.streamer.publishing import Publishing
@@ -159,53 +150,4 @@ def _streamer(
         health=health,
         stop=stop,
         clock=clock,
-    )
-
-
-@click.command()
-@options(c.DATABASE_URL, *QUEUE, *COLLECTOR, *HEALTH, *LOGS)
-@json_logs_option
-def collect(as_json: bool, **values: Any) -> int:
-    """Take blocks from the queue and store them, each once; scale by processes or --workers.
-
-    \b
-    telemetry collect --workers 2 --health-port 9101
-    """
-    start_logs({**values, "log_format": "json"} if as_json else values)
-    stop, health, metrics = Stop(), Health(expects=("database", "queue")), CollectorMetrics()
-    stop_on_signals(stop)
-    topic = topic_of(values, "collector", CollectorHooks(metrics))
-    sessions = [session_of(values, "collector") for _ in range(values["workers"])]
-    with health_server(values, health, metrics):
-        tier = wait_for_database(sessions[0], health, stop)
-        if tier is None or not wait_for_queue(topic, health, stop):
-            return 0
-        log_event(log, logging.INFO, "collecting", tier=tier.value, workers=len(sessions), queue=topic.keys.stream)
-        workers = [_worker(values, topic, session, number, metrics, stop) for number, session in enumerate(sessions)]
-        watch = Watch(session=session_of(values, "collector"))
-        sound = Collector(workers=workers, watch=watch, health=health, stop=stop).run()
-    for session in sessions:
-        session.close()
-    log_event(log, logging.INFO, "stopped collecting", why=stop.reason)
-    return 0 if sound else 1
-
-
-def _worker(
-    values: Values,
-    topic: Topic,
-    session: Session,
-    number: int,
-    metrics: CollectorMetrics,
-    stop: Stop,
-) -> Worker:
-    sink = DeadBlockSink(dead=DeadBlocks(session=session))
-    return Worker(
-        consumer=topic.consumer(name=f"{process_name()}-{number}", dead_letters=sink, outages=OUTAGES),
-        sink=sink,
-        writer=Writer(session=session, lease=values["lease"]),
-        max_bytes=values["max_bytes"],
-        max_messages=values["batch_messages"],
-        linger=values["linger"],
-        metrics=metrics,
-        stop=stop,
     )

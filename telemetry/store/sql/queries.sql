@@ -244,9 +244,12 @@ WHERE g.gpu = s.gpu;
 SELECT ensure_days(%(days)s::date[]);
 
 -- name: reconcile
--- Per source: what was read, and what became of it. stored is counted in samples, not taken from the ledger's word.
+-- Per source: what was read, and what became of it. stored is counted in samples, not taken from the ledger's word. Of
+-- the two ways to count the planner drops the one that the parameter rules out.
 WITH counted AS (
-    SELECT block, count(*) AS samples FROM samples GROUP BY block
+    SELECT block, count(*) AS samples FROM samples WHERE %(source)s::text IS NULL GROUP BY block
+    UNION ALL
+    SELECT s.block, count(*) FROM samples s JOIN blocks b USING (block) WHERE b.source = %(source)s GROUP BY s.block
 ), kept AS (
     SELECT b.source,
            sum(b.rows) FILTER (WHERE b.settled_at IS NOT NULL) AS rows,

@@ -31,7 +31,7 @@ from telemetry.streamer.sources.csvfile import CsvSource
 STATE = ".telemetry"
 LOOK_EVERY = 0.1
 API_PATIENCE = 20.0
-"""Seconds to wait for the API before its address is printed all the same; its log tells more."""
+"""Seconds to wait for the API and the first readings before commands are printed all the same; the logs tell more."""
 SAMPLE = Path(__file__).parents[2] / "data" / "sample.csv"
 
 Result = TypeVar("Result")
@@ -182,8 +182,9 @@ class _Run:
         topic = self._topic(queue.url)
         api = address(self.values["api_host"], self.port or 0)
         patience = time.monotonic() + API_PATIENCE
-        while not (answers(api) or time.monotonic() > patience or self.stop.wait(LOOK_EVERY)):
-            continue
+        while not (answers(api) and self._flows(topic)):
+            if time.monotonic() > patience or self.stop.wait(LOOK_EVERY):
+                break
         running = Running(
             tier=tier,
             database=database,
@@ -200,6 +201,12 @@ class _Run:
         self.supervisor.drain()
         self.supervisor.wait()
         return 0
+
+    def _flows(self, topic: Topic) -> bool:
+        """Whether readings have come through to be asked for; nothing to wait for without those who bring them."""
+        stats = _quietly(topic.stats)
+        idle = not (self.values["streamers"] and self.values["collectors"])
+        return idle or (stats is not None and stats.acked_rows > 0)
 
     def _topic(self, url: str) -> Topic:
         broker = Broker(url, namespace=self.values["namespace"], client_name=f"{PREFIX}up")

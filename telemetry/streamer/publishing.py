@@ -18,6 +18,7 @@ from telemetry.runtime.metrics import StreamerMetrics
 from telemetry.runtime.stop import Stop
 from telemetry.store.deadblocks import RAW_FORMAT, DeadBlocks, Letter
 from telemetry.store.errors import StoreError
+from telemetry.store.gate import Standing
 from telemetry.store.ledger import Ledger, Reservation
 from telemetry.streamer.sources.csvfile import CsvSource
 
@@ -138,7 +139,8 @@ class Publishing:
             origin=f"streamer {socket.gethostname()}/{os.getpid()}",
             payload=self.source.raw(reserved.first_row, reserved.rows, RAW_LIMIT),
         )
-        self.dead.bury(letter)
+        if self.dead.bury(letter) is not Standing.STORED:
+            return  # settled meanwhile: a message of it was in the queue after all
         log_event(log, logging.ERROR, "dead-lettered rows that cannot be published", id=letter.message_id, why=reason)
 
     def _count(self, block: Block) -> None:

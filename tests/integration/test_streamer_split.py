@@ -9,8 +9,9 @@ from telemetry.runtime.health import Health
 from telemetry.runtime.metrics import StreamerMetrics
 from telemetry.runtime.stop import Stop
 from telemetry.store.deadblocks import DeadBlocks
-from telemetry.store.ledger import Ledger
-from telemetry.streamer.publishing import ENVELOPE, Publishing
+from telemetry.store.gate import Standing
+from telemetry.store.ledger import Ledger, Reservation
+from telemetry.streamer.publishing import ENVELOPE, MAX_TRIES, Publishing
 from telemetry.streamer.sources.csvfile import CsvSource
 from tests.fixtures.collectors import Collecting
 from tests.fixtures.pipeline import SAMPLE
@@ -69,3 +70,17 @@ def test_a_block_that_another_streamer_cut_first_is_left_to_it(collecting: Colle
         streamer.publish(reserved)
     assert queued(collecting) == []
     assert ledger.due(-1, 10) == [100]  # in the other's hands, or due: nothing is lost
+
+
+def test_rows_that_were_settled_meanwhile_are_not_called_dead(
+    collecting: Collecting, source: CsvSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = collecting.store.ledger()
+    ledger.reserve(ROWS)
+    with publishing(collecting, source, ledger) as streamer:
+        assert collecting.store.bury(0, ROWS) is Standing.STORED  # by a collector
+        streamer.publish(Reservation(0, ROWS, None, MAX_TRIES))
+        assert [record.message for record in caplog.records if "dead-lettered" in record.message] == []
+        assert ledger.reserve(ROWS) == Reservation(ROWS, ROWS, None, 0)
+        streamer.publish(Reservation(ROWS, ROWS, None, MAX_TRIES))
+        assert len([record for record in caplog.records if "dead-lettered" in record.message]) == 1

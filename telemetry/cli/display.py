@@ -32,6 +32,7 @@ class Running:
     tier: Tier
     database: Database
     queue: Queue
+    verify: str
     api: str
     gpu: str
     state: Path
@@ -86,10 +87,12 @@ class Display:
         if stats is None:
             self.step("the queue does not answer; waiting for it")
             return
-        came, went = stats.rates(self._earlier) if self._earlier else (0.0, 0.0)
-        self._earlier = stats
+        earlier, self._earlier = self._earlier, stats
+        if earlier is None:
+            return  # a rate takes two looks
+        came, went = stats.rates(earlier)
         self.step(
-            f"read {came:,.0f}/s  stored {went:,.0f}/s  queue {stats.depth}/{stats.capacity} messages"
+            f"published {came:,.0f}/s  settled {went:,.0f}/s  queue {stats.depth}/{stats.capacity} messages"
             f"  oldest {stats.oldest_age or 0:.1f} s  dead {stats.dead}  processes {len(pids)}"
         )
 
@@ -125,6 +128,7 @@ def _addresses(running: Running) -> dict[str, str]:
         "stream": running.stream,
         "psql": running.database.psql,
         "redis_cli": running.queue.cli,
+        "verify": running.verify,
         "state": str(running.state),
     }
 
@@ -143,6 +147,7 @@ To paste into another terminal:
   curl -s '{gpu}/telemetry?limit=3'
   {running.database.psql}
   {running.queue.cli}
+  {running.verify}        # or: telemetry queue stats, queue peek, queue dead list ..
 
 Ctrl-C drains and stops; the same command goes on where it was.
 """

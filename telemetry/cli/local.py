@@ -24,7 +24,7 @@ from telemetry.embedded.state import write_private
 from telemetry.runtime.logs import mask_secrets
 
 STREAMERS_FIRST, THEN_COLLECTORS, THEN_API = 0, 1, 2
-"""The order of draining: nothing new comes in, what is queued is worked off, questions are answered to the last."""
+"""The order of draining: nothing new comes in, what is in hand is finished, questions are answered to the last."""
 
 ROOT = Path(__file__).parents[2]
 _WORD = re.compile(r"\s*\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S+)")
@@ -95,6 +95,18 @@ def start_queue(supervisor: Supervisor, state: Path, values: Values, stream_key:
         command = shlex.join([sys.executable, "-m", "telemetry", "queue", "stats"])
         cli = f"{c.REDIS_URL.env}_FILE={shlex.quote(str(file))} {command}"
     return Queue(url=server.url(password=True), shown=server.url(), variables=variables, kind=server.kind, cli=cli)
+
+
+def look_inside(state: Path, database: Database, queue: Queue) -> str:
+    """A command that runs `telemetry verify` against these servers, as every other command can be run.
+
+    A subshell reads the file of variables, so that they do not follow a person into the next `up`.
+    """
+    told = {**database.writing, **queue.variables, "PATH": f"{Path(sys.executable).parent}:$PATH"}
+    file = state / "env"
+    quoted = {name: f'"{value}"' if name == "PATH" else shlex.quote(value) for name, value in told.items()}
+    write_private(file, "".join(f"export {name}={value}\n" for name, value in quoted.items()))
+    return f"(. {shlex.quote(str(file))} && telemetry verify)"
 
 
 def _by_file(file: Path, setting: Setting, url: str) -> dict[str, str]:

@@ -11,7 +11,17 @@ from telemetry import config as c
 from telemetry.broker import Broker, BrokerError, Topic
 from telemetry.cli import output
 from telemetry.cli.display import Display, Running
-from telemetry.cli.local import Database, Queue, address, answers, children, free_port, start_database, start_queue
+from telemetry.cli.local import (
+    Database,
+    Queue,
+    address,
+    answers,
+    children,
+    free_port,
+    look_inside,
+    start_database,
+    start_queue,
+)
 from telemetry.cli.options import API, COLLECTOR, LOGS, QUEUE, STREAMER, Values, json_option, options
 from telemetry.cli.stream import open_source, source_of, stream_of
 from telemetry.cli.wiring import start_logs
@@ -189,12 +199,14 @@ class _Run:
             tier=tier,
             database=database,
             queue=queue,
+            verify=look_inside(self.state, database, queue),
             api=api,
             gpu=self._example(),
             state=self.state,
             stream=self.stream,
         )
         self.display.banner(running)
+        self.display.rates(_quietly(topic.stats), self.supervisor.pids())
         while not self.stop.wait(self.display.interval):
             self.display.rates(_quietly(topic.stats), self.supervisor.pids())
         self.display.step("draining: streamers, then collectors, the API, Redis and PostgreSQL")

@@ -70,7 +70,12 @@ def translate(error: psycopg.Error) -> StoreError:
 def _without_state(error: psycopg.Error, text: str) -> StoreError:
     """Errors that no server sent: connecting failed, the connection broke, or is used after it did."""
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        denied = "authentication failed" in text or "no pg_hba.conf entry" in text or "does not exist" in text
+        denied = (
+            "authentication failed" in text
+            or "no pg_hba.conf entry" in text
+            or "no password supplied" in text
+            or "does not exist" in text
+        )
         return StoreDenied(text) if denied else StoreLost(text)
     return StoreRefused(text)
 

@@ -71,6 +71,8 @@ def test_the_commands_of_the_banner_work_as_pasted(home: Home) -> None:
         assert "depth" in pasted(banner["redis_cli"])
     else:
         assert int(pasted(banner["redis_cli"])) >= 0
+    assert "everything reconciles" in pasted(banner["verify"])
+    assert "depth" in pasted(banner["verify"].replace("verify)", "queue stats)"))
     assert eventually(lambda: json.loads(get(f"{banner['api']}/api/v1/gpus")[1]), "GPUs in the API")
 
 

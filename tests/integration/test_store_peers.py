@@ -24,7 +24,7 @@ from telemetry.store.gate import open_gate
 from telemetry.store.session import Session
 from telemetry.store.writer import Writer
 from tests.fixtures.ledger import a_block
-signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # it stays pending until it is waited for
 with Session(url=sys.argv[1], name="telemetry-collector@stuck") as session:
     writer, block = Writer(session=session, lease=15), a_block(rows=2_000)
     writer._prepare([block])
@@ -36,7 +36,7 @@ with Session(url=sys.argv[1], name="telemetry-collector@stuck") as session:
             copy.write(rows[:1_000].tobytes())
             connection.pgconn.flush()
             print("in the middle", flush=True)
-            signal.pause()
+            signal.sigwait({signal.SIGUSR1})
             copy.write(rows[1_000:].tobytes())
             copy.write(b"\\xff\\xff")
 """

@@ -18,13 +18,14 @@ from tests.fixtures.wait import until
 
 COLLECTOR = "telemetry-collector@test"
 STUCK = """
-import signal, sys
+import signal, sys, time
 from telemetry.store.copy import COPY, HEADER, pack
 from telemetry.store.gate import open_gate
 from telemetry.store.session import Session
 from telemetry.store.writer import Writer
 from tests.fixtures.ledger import a_block
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})  # it stays pending until it is waited for
+woken = []  # asked again and again: the signal may come before the wait, and to any thread
+signal.signal(signal.SIGUSR1, lambda *_: woken.append(1))
 with Session(url=sys.argv[1], name="telemetry-collector@stuck") as session:
     writer, block = Writer(session=session, lease=15), a_block(rows=2_000)
     writer._prepare([block])
@@ -36,7 +37,8 @@ with Session(url=sys.argv[1], name="telemetry-collector@stuck") as session:
             copy.write(rows[:1_000].tobytes())
             connection.pgconn.flush()
             print("in the middle", flush=True)
-            signal.sigwait({signal.SIGUSR1})
+            while not woken:
+                time.sleep(0.01)
             copy.write(rows[1_000:].tobytes())
             copy.write(b"\\xff\\xff")
 """

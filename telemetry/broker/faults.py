@@ -12,8 +12,9 @@ from redis import exceptions as driver
 
 from telemetry.broker.errors import BrokerDenied, BrokerError, BrokerUnavailable, GroupMissing, OutOfMemory
 
-PERMISSIONS = "~<namespace>:* +@connection +@stream +@hash +@string +@scripting +time +info +memory|usage"
-"""What a Redis user needs for all that this package does, as in ACL SETUSER. A Cluster wants +cluster +command too."""
+PERMISSIONS = "~<namespace>:* +@connection +select +@stream +@hash +@string +@scripting +time +info +memory|usage"
+"""What a Redis user needs for all that this package does, as in ACL SETUSER. A Cluster wants +cluster +command too.
+Redis 6.2 does not count SELECT among +@connection."""
 # Answers that pass: the server starts, fails over, persists, or is busy with a script.
 _PASSING = frozenset("LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MISCONF NOREPLICAS BUSY".split())
 _DENIED = frozenset(("WRONGPASS", "NOAUTH"))

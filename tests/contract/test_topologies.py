@@ -20,7 +20,7 @@ def cluster_url(private_server: Callable[..., Server]) -> str:
     """A cluster of one node, which owns all slots; it takes two seconds to find that out."""
     server = private_server("--cluster-enabled", "yes")
     with closing(server.client()) as client:
-        client.cluster("ADDSLOTSRANGE", 0, 16383)
+        client.cluster("ADDSLOTS", *range(16384))
         until(lambda: client.cluster("INFO")["cluster_state"] == "ok", "the cluster is ready")
     return f"redis+cluster://127.0.0.1:{server.port}"
 

@@ -14,7 +14,7 @@ from logging import getLogger
 from telemetry.broker.batch import Batch
 from telemetry.broker.client import Backoff, Broker, Stop
 from telemetry.broker.deadletters import DeadLetterSink
-from telemetry.broker.errors import BrokerClosed, BrokerUnavailable, GroupMissing
+from telemetry.broker.errors import BrokerClosed, BrokerError, GroupMissing
 from telemetry.broker.heartbeat import Heartbeat
 from telemetry.broker.holding import Holding
 from telemetry.broker.keys import Keys
@@ -30,13 +30,14 @@ DEAD_AFTER_LEASES = 10  # a consumer that owns nothing and was silent so long is
 
 @dataclass(frozen=True, slots=True)
 class ConsumerStatus:
-    """What a health probe wants to know; seconds. `beating`: leases are renewed."""
+    """What a health probe wants to know; seconds. `beating`: leases are renewed; `why`: it is not connected."""
 
     name: str
     connected: bool
     turned_ago: float
     draining: bool
     beating: bool
+    why: str = ""
 
 
 class Consumer:
@@ -74,6 +75,7 @@ class Consumer:
         self._backoff = Backoff()
         self._suspect = True  # what the server believes we hold is not known
         self._down_since: float | None = None
+        self._why = ""
         self._reap_at = self._sweep_at = self._clock()
         self._started = self._draining = self._closed = False
 
@@ -83,8 +85,9 @@ class Consumer:
         """Batches, until `stop` is set.
 
         A batch is handed out as soon as it has `max_messages`, or `linger` seconds after its first message; a message
-        that was delivered before comes alone. Waits through outages of the server. A batch belongs to its turn: what
-        is open when the loop asks for the next one is handed back, and the attempt counts.
+        that was delivered before comes alone. Waits through outages of the server, and through refusals, which end
+        when somebody gives a permission back; `status` says why meanwhile. A batch belongs to its turn: what is open
+        when the loop asks for the next one is handed back, and the attempt counts.
         """
         stop = stop or threading.Event()
         self._start()
@@ -110,7 +113,8 @@ class Consumer:
     def status(self) -> ConsumerStatus:
         """How it goes."""
         connected = self._started and self._down_since is None and not self._suspect
-        return ConsumerStatus(self.name, connected, self.turned_ago(), self._draining, self.heart.beating)
+        why = "" if connected else self._why or "not connected yet"
+        return ConsumerStatus(self.name, connected, self.turned_ago(), self._draining, self.heart.beating, why)
 
     def _start(self) -> None:
         if self._closed:
@@ -129,7 +133,9 @@ class Consumer:
                 self._rejoin()
             again = self._reclaim(max_messages, stop)
             messages = again or self._fresh(max_messages, linger, stop)
-        except BrokerUnavailable as error:
+        except BrokerClosed:
+            raise
+        except BrokerError as error:
             self._down(error, stop)
             return []
         self._up()
@@ -193,7 +199,9 @@ class Consumer:
                 break
             try:
                 messages += self._take(count - len(messages), left)
-            except BrokerUnavailable:
+            except BrokerClosed:
+                raise
+            except BrokerError:
                 self._suspect = True
                 break
         return fold(messages)
@@ -203,8 +211,8 @@ class Consumer:
         self.heart.hold(message.entry for message in messages)
         return messages
 
-    def _down(self, error: BrokerUnavailable, stop: Stop) -> None:
-        self._suspect = True
+    def _down(self, error: BrokerError, stop: Stop) -> None:
+        self._suspect, self._why = True, str(error)
         if self._down_since is None and not isinstance(error, GroupMissing):
             self._down_since = self._clock()
             log.warning("broker unavailable, trying again consumer=%s error=%s", self.name, error)
@@ -213,6 +221,7 @@ class Consumer:
 
     def _up(self) -> None:
         self._backoff.reset()
+        self._why = ""
         if self._down_since is not None:
             away, self._down_since = self._clock() - self._down_since, None
             log.info("broker is back consumer=%s seconds=%.1f", self.name, away)
@@ -235,7 +244,7 @@ class Consumer:
                 self._current.release()
             self._drain()
             self.heart.stop()
-            with suppress(BrokerUnavailable):  # leases lapse by themselves, others remove an empty consumer
+            with suppress(BrokerError):  # leases lapse by themselves, others remove an empty consumer
                 self._holding.pay()
                 self._leases.leave()
         finally:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from logging import getLogger
 
 from telemetry.broker.client import Backoff, Clock
-from telemetry.broker.errors import BrokerClosed, BrokerUnavailable
+from telemetry.broker.errors import BrokerClosed, BrokerError
 from telemetry.broker.hooks import Hooks
 from telemetry.broker.leases import Leases
 
@@ -130,7 +130,7 @@ class Heartbeat:
                 self._hooks.on_lost(len(lost))
         except BrokerClosed:
             return True
-        except BrokerUnavailable:
+        except BrokerError:  # away, or a permission is gone: the loop meets it too, and says so
             return False
         except Exception:
             log.exception("heartbeat failed, beating on consumer=%s", self._leases.terms.name)

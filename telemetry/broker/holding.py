@@ -1,7 +1,8 @@
 """What a batch asks for: settling, handing back, burying; and the debts when the server is away at that moment.
 
-What lives here: the `Holder` of a consumer's batches. A step that finds no server is owed: it is safe to take later,
-because settling is idempotent and handing back is fenced; until then the lease is kept as far as that goes.
+What lives here: the `Holder` of a consumer's batches. A step that finds no server, or is refused, is owed: it is safe
+to take later, because settling is idempotent and handing back is fenced; until then the lease is kept as far as that
+goes.
 """
 
 from collections import deque
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from logging import getLogger
 
 from telemetry.broker.deadletters import DeadLetterSink, letter_of
-from telemetry.broker.errors import BrokerUnavailable
+from telemetry.broker.errors import BrokerClosed, BrokerError
 from telemetry.broker.heartbeat import Heartbeat
 from telemetry.broker.hooks import Hooks
 from telemetry.broker.leases import Leases, returns
@@ -71,7 +72,7 @@ class Holding:
         """Take the steps that are owed.
 
         Raises:
-            BrokerUnavailable: the server is still away.
+            BrokerError: the server is still away, or still refuses.
         """
         while self._owed:
             self._owed[0]()
@@ -87,6 +88,9 @@ class Holding:
     def _now_or_owed(self, step: Callable[[], object]) -> None:
         try:
             step()
-        except BrokerUnavailable as error:
+        except BrokerClosed:
+            raise
+        except BrokerError as error:
+            # A refusal too (a permission that is gone): who forgot the step would hold these messages for good.
             log.warning("broker unavailable, a step is owed error=%s", error)
             self._owed.append(step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import resources
 
@@ -10,9 +11,9 @@ import pytest
 
 from telemetry.broker import BrokerDenied, BrokerError, BrokerUnavailable, Topic, TopicFull
 from telemetry.broker.faults import PERMISSIONS
-from tests.fixtures.broker import Loop, MakeTopic, drain_all
+from tests.fixtures.broker import Loop, MakeTopic, drain_all, publish
 from tests.fixtures.servers_redis import Server
-from tests.fixtures.wait import until
+from tests.fixtures.wait import PATIENCE, until
 
 AsUser = Callable[..., Topic]
 
@@ -85,6 +86,37 @@ def test_each_permission_that_is_named_is_needed_and_its_lack_names_them_all(
         publish_and_look(topic)
     assert PERMISSIONS in str(refusal.value)
     assert isinstance(refusal.value, BrokerDenied) == (missing in ("+@connection", "+select"))
+
+
+def test_a_permission_that_is_taken_away_is_waited_for_and_nothing_is_forgotten(as_user: AsUser) -> None:
+    topic = as_user(PERMISSIONS)
+    with topic.consumer() as consumer, ThreadPoolExecutor(1) as pool:
+        publish(topic, "a")
+        loop = Loop(consumer)
+        batch = loop.next()
+        assert consumer.status.connected
+        as_user("~<namespace>:* +@connection")
+        batch.ack()
+        nothing = pool.submit(loop.ids)
+        until(lambda: "NOPERM" in consumer.status.why, "the refusal is told")
+        assert not consumer.status.connected
+        as_user(PERMISSIONS)
+        publish(topic, "b")
+        assert nothing.result(timeout=PATIENCE) == ["b"]
+        assert (consumer.status.connected, consumer.status.why) == (True, "")
+    stats = topic.stats()
+    assert (stats.acked, stats.depth, stats.redelivered) == (2, 0, 0)
+
+
+def test_a_consumer_without_permissions_can_be_closed(as_user: AsUser) -> None:
+    topic = as_user(PERMISSIONS)
+    publish(topic, "a")
+    with topic.consumer() as consumer:
+        batch = Loop(consumer).next()
+        as_user("~<namespace>:* +@connection")
+    assert batch.open == []
+    as_user(PERMISSIONS)
+    assert [message.id for message in drain_all(topic)] == ["a"]
 
 
 @pytest.mark.parametrize("login", ["bob:wrong@", "nobody:secret@", ""])

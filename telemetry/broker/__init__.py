@@ -5,6 +5,7 @@ messages mean.
 """
 
 from telemetry.broker.batch import Batch
+from telemetry.broker.breaker import FloodBreaker
 from telemetry.broker.client import Backoff, Broker, Stop
 from telemetry.broker.consumer import Consumer, ConsumerStatus
 from telemetry.broker.deadletters import DeadLetter, DeadLetters, DeadLetterSink
@@ -37,6 +38,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetterSink",
     "DeadLetters",
+    "FloodBreaker",
     "Hooks",
     "Leases",
     "Message",

@@ -29,6 +29,9 @@ class Holder(Protocol):
     def hold(self) -> None:
         """Note that the caller waits on purpose."""
 
+    def more(self, count: int) -> list[Message]:
+        """Up to so many new messages, if they are there."""
+
     def lost(self, messages: Sequence[Message]) -> list[Message]:
         """Those that another consumer has taken over."""
 
@@ -95,6 +98,19 @@ class Batch:
         Call it at each step of a backoff; each call is good for the consumer's `stall_limit`.
         """
         self._holder.hold()
+
+    def extend(self, count: int) -> list[Message]:
+        """Take up to `count` new messages into `open`, without waiting for any; those that came.
+
+        For a caller who cannot be done with what it has, and wants to know whether others fare better. They are not
+        kept in `messages`, so that looking at many takes no room.
+
+        Raises:
+            BrokerError: what was read then, if anything, comes again when its lease lapses.
+        """
+        messages = self._holder.more(count)
+        self._open |= {message.entry: message for message in messages}
+        return messages
 
     def finish(self, error: BaseException | None = None) -> None:
         """Settle what is open as leaving the `with` block with this exception would."""

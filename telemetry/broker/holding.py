@@ -14,7 +14,7 @@ from telemetry.broker.errors import BrokerClosed, BrokerError
 from telemetry.broker.heartbeat import Heartbeat
 from telemetry.broker.hooks import Hooks
 from telemetry.broker.leases import Leases, returns
-from telemetry.broker.message import Message
+from telemetry.broker.message import Message, fold
 
 log = getLogger(__name__)
 
@@ -46,6 +46,15 @@ class Holding:
     def hold(self) -> None:
         """The caller waits on purpose."""
         self._heart.turn()
+
+    def more(self, count: int) -> list[Message]:
+        """Up to so many new messages, if they are there, folded among themselves."""
+        taken = self._leases.take(count)
+        self._heart.hold(message.entry for message in taken)
+        messages = fold(taken)
+        if messages:
+            self._hooks.on_deliver(len(messages), sum(message.rows for message in messages), False)
+        return messages
 
     def lost(self, messages: Sequence[Message]) -> list[Message]:
         """Those that another consumer has taken over."""

@@ -278,3 +278,21 @@ def test_the_bare_steps_serve_a_client_without_a_loop(topic: Topic) -> None:
     assert (again.id, again.attempts) == ("b", 1)
     leases.settle([again])
     assert leases.leave()
+
+
+def test_a_batch_can_take_more_in_hand_and_settles_it_with_the_rest(topic: Topic) -> None:
+    publish(topic, "a", "b", "c")
+    with topic.consumer() as consumer:
+        batch = (loop := Loop(consumer, max_messages=1)).next()
+        assert [message.id for message in batch.extend(1)] == ["b"]
+        assert [message.id for message in batch.open] == ["a", "b"]
+        assert topic.stats().in_flight == 2
+        with batch:
+            assert [message.id for message in batch.extend(5)] == ["c"]
+            assert batch.extend(5) == []
+        assert topic.stats().acked == 3
+        publish(topic, "d", "e")
+        batch = loop.next()
+        batch.extend(1)
+        batch.release()
+        assert sorted(loop.ids() + loop.ids()) == ["d", "e"]

@@ -110,6 +110,15 @@ WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a conne
 BATCH_MESSAGES = _s(
     "batch-messages", "COLLECTOR_BATCH_MESSAGES", int, 8, "Messages per transaction, at most.", least=1, most=1_000
 )
+BREAKER_SHARE = _s(
+    "breaker-share",
+    "COLLECTOR_BREAKER_SHARE",
+    float,
+    0.75,
+    "Share of the last 20 messages that, refused, makes a collector hold them instead of dead-lettering; 1 = never.",
+    least=0.5,
+    most=1,
+)
 LINGER = _s("linger", "COLLECTOR_LINGER", float, 0.2, "Seconds to wait for more messages.", least=0, most=60)
 
 API_HOST = _s("api-host", "API_HOST", str, "127.0.0.1", "Address the API listens on.")

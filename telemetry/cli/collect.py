@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from telemetry import config as c
-from telemetry.broker import Topic
+from telemetry.broker import FloodBreaker, Topic
 from telemetry.cli.options import (
     COLLECTOR,
     HEALTH,
@@ -51,7 +51,8 @@ def collect(as_json: bool, **values: Any) -> int:
     telemetry collect --workers 2 --health-port 9101
     """
     start_logs({**values, "log_format": "json"} if as_json else values)
-    stop, health, metrics = Stop(), Health(expects=("database", "queue")), CollectorMetrics()
+    # Not ready before the workers are heard of: that the servers answered at the start is not enough.
+    stop, health, metrics = Stop(), Health(expects=("database", "queue", "draining")), CollectorMetrics()
     stop_on_signals(stop)
     topic = topic_of(values, "collector", CollectorHooks(metrics))
     sessions = [session_of(values, "collector") for _ in range(values["workers"])]
@@ -60,9 +61,16 @@ def collect(as_json: bool, **values: Any) -> int:
         if tier is None or not wait_for_queue(topic, health, stop):
             return 0
         log_event(log, logging.INFO, "collecting", tier=tier.value, workers=len(sessions), queue=topic.keys.stream)
-        workers = [_worker(values, topic, session, number, metrics, stop) for number, session in enumerate(sessions)]
-        watch = Watch(session=session_of(values, "collector"))
-        sound = Collector(workers=workers, watch=watch, health=health, stop=stop).run()
+        breaker = FloodBreaker(share=values["breaker_share"])
+        collector = Collector(
+            workers=[_worker(values, topic, *one, breaker, metrics, stop) for one in enumerate(sessions)],
+            breaker=breaker,
+            watch=Watch(session=session_of(values, "collector")),
+            health=health,
+            metrics=metrics,
+            stop=stop,
+        )
+        sound = collector.run()
     for session in sessions:
         session.close()
     log_event(log, logging.INFO, "stopped collecting", why=stop.reason)
@@ -72,8 +80,9 @@ def collect(as_json: bool, **values: Any) -> int:
 def _worker(
     values: Values,
     topic: Topic,
-    session: Session,
     number: int,
+    session: Session,
+    breaker: FloodBreaker,
     metrics: CollectorMetrics,
     stop: Stop,
 ) -> Worker:
@@ -85,6 +94,7 @@ def _worker(
         max_bytes=values["max_bytes"],
         max_messages=values["batch_messages"],
         linger=values["linger"],
+        breaker=breaker,
         metrics=metrics,
         stop=stop,
     )

@@ -4,10 +4,12 @@ import logging
 import threading
 from collections.abc import Sequence
 
+from telemetry.broker import FloodBreaker
 from telemetry.collector.watch import Watch
 from telemetry.collector.worker import Worker
 from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
+from telemetry.runtime.metrics import CollectorMetrics
 from telemetry.runtime.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -17,12 +19,27 @@ LOOK_EVERY = 0.5
 STALLED = 60.0
 """Seconds without a turn after which a worker counts as stuck; the process is then no longer live."""
 
+REMEDY = (
+    "messages are held, none is dead-lettered. Mend the cause (the schema, a trigger, the version) and all of them are"
+    " stored; if the messages are bad in fact, TELEMETRY_COLLECTOR_BREAKER_SHARE=1 dead-letters them"
+)
+
 
 class Collector:
     """Runs workers until the stop; each has a consumer and a connection of its own."""
 
-    def __init__(self, *, workers: Sequence[Worker], watch: Watch, health: Health, stop: Stop) -> None:
-        self.workers, self.watch, self.health, self.stop = workers, watch, health, stop
+    def __init__(
+        self,
+        *,
+        workers: Sequence[Worker],
+        breaker: FloodBreaker,
+        watch: Watch,
+        health: Health,
+        metrics: CollectorMetrics,
+        stop: Stop,
+    ) -> None:
+        self.workers, self.breaker, self.watch = workers, breaker, watch
+        self.health, self.metrics, self.stop = health, metrics, stop
         self._failed = False
 
     def run(self) -> bool:
@@ -53,9 +70,12 @@ class Collector:
         status = [worker.consumer.status for worker in self.workers]
         if all(one.turned_ago < STALLED for one in status):
             self.health.turned()
-        away = [one.name for one in status if not one.connected]
-        self.health.ready("queue", not away, f"not connected: {', '.join(away)}" if away else "")
+        away = [f"{one.name}: {one.why}" for one in status if not one.connected]
+        self.health.ready("queue", not away, "; ".join(away))
         outage = next((worker.outage for worker in self.workers if worker.outage), self.watch.why)
         if outage is not None:
             self.health.ready("database", not outage, outage)
+        why = self.breaker.why
+        self.metrics.breaker_open.set(bool(why))
+        self.health.ready("breaker", not why, f"{why}; {REMEDY}" if why else "")
         self.health.ready("draining", not self.stop.is_set(), self.stop.reason)

@@ -1,23 +1,25 @@
 """A collector's worker: batch after batch, one transaction each, acknowledged after the commit.
 
-What lives here: what follows from each kind of failure. An outage holds the batch and its lease; a conflict is tried
-again; anything else is laid at the door of one message, by giving each a transaction of its own.
+What lives here: what becomes of each message. An outage holds the batch and its lease (`patience`); anything else is
+laid at the door of one message, by giving each a transaction of its own. What is refused is dead-lettered when all that
+can be stored is, unless so much is refused that the messages are not to blame: then it is held and tried again.
 """
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from telemetry.block import BlockError
-from telemetry.broker import Batch, Consumer, Message
-from telemetry.collector.parcel import Parcel, unpack
+from telemetry.broker import Batch, BrokerError, Consumer, FloodBreaker, Message
+from telemetry.collector.parcel import Parcel, dead_id_of, unpack
+from telemetry.collector.patience import Draining, Patience
 from telemetry.collector.sink import DeadBlockSink
 from telemetry.runtime.backoff import Backoff
 from telemetry.runtime.logs import log_event
 from telemetry.runtime.metrics import CollectorMetrics
 from telemetry.runtime.stop import Stop
-from telemetry.store.errors import StoreBusy, StoreError, StoreLocked, StoreLost, StoreUnavailable
+from telemetry.store.errors import StoreBusy, StoreUnavailable
 from telemetry.store.gate import Standing
 from telemetry.store.writer import Writer
 
@@ -30,19 +32,26 @@ SHARED_LOSSES = 2
 
 OTHER = "the ledger has other rows than {block.rows} at {block.first_row}, or none and a streamer that comes to them"
 
-Result = TypeVar("Result")
-
-
-class Draining(Exception):
-    """Raised when a stop comes while the database is away: the batch is handed back."""
-
+MOST_HELD = 50
+"""Messages that a worker holds during a flood: among so many and those before it, it looks for one that is good."""
 
 OUTAGES = (Draining, StoreUnavailable, StoreBusy)
 """What the consumer must know to be no message's fault."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that cannot be stored as things are."""
+
+    message: Message
+    reason: str
+
+
 class Worker:
-    """One thread's work: a consumer of its own, a connection of its own; `sink` is where the consumer buries."""
+    """One thread's work: a consumer of its own, a connection of its own; `sink` is where the consumer buries.
+
+    Workers of one process share the `breaker`: what one finds out holds for all.
+    """
 
     def __init__(
         self,
@@ -53,14 +62,21 @@ class Worker:
         max_bytes: int,
         max_messages: int,
         linger: float,
+        breaker: FloodBreaker,
         metrics: CollectorMetrics,
         stop: Stop,
     ) -> None:
         self.consumer, self.sink, self.writer = consumer, sink, writer
         self.max_bytes, self.max_messages, self.linger = max_bytes, max_messages, linger
-        self.metrics, self.stop = metrics, stop
-        self.outage = ""
+        self.breaker, self.metrics, self.stop = breaker, metrics, stop
+        self.patience = Patience(writer=writer, metrics=metrics, stop=stop)
+        self._refused: list[Refused] = []
+        self._again = False  # what is tried was refused, and counted, before
+
+    @property
+    def outage(self) -> str:
         """Why the database cannot be used, while this worker waits for it."""
+        return self.patience.outage
 
     def run(self) -> None:
         """Work until the stop, then hand back what is not begun."""
@@ -75,9 +91,18 @@ class Worker:
 
     def settle(self, batch: Batch) -> None:
         """Store, dead-letter or skip every message of a batch; afterwards all of them may be acknowledged."""
-        self.metrics.messages_received.inc(len(batch))
-        self.metrics.rows_received.inc(batch.rows)
-        parcels = [parcel for message in batch.messages if (parcel := self._unpack(batch, message)) is not None]
+        self._refused = []
+        self._take(batch, batch.messages)
+        self._bury(batch)
+
+    def _take(self, batch: Batch, messages: Sequence[Message]) -> None:
+        self.metrics.messages_received.inc(len(messages))
+        self.metrics.rows_received.inc(sum(message.rows for message in messages))
+        self._try(batch, messages)
+
+    def _try(self, batch: Batch, messages: Sequence[Message]) -> None:
+        """Store or skip these, each id but once among them; what cannot be is in `_refused` then."""
+        parcels = [parcel for message in messages if (parcel := self._unpack(message)) is not None]
         for parcel in parcels:
             if parcel.dead_id is not None:
                 self._settle_alone(batch, parcel)
@@ -85,22 +110,22 @@ class Worker:
         if fresh:
             self._settle_together(batch, fresh)
 
-    def _unpack(self, batch: Batch, message: Message) -> Parcel | None:
+    def _unpack(self, message: Message) -> Parcel | None:
         if message.exhausted:
-            self._reject(batch, message, f"delivered {message.attempts} times, and nobody came to store it")
+            self._refuse(message, f"delivered {message.attempts} times, and nobody came to store it")
             return None
         try:
             return unpack(message, self.max_bytes)
         except BlockError as error:
-            self._reject(batch, message, str(error))
+            self._refuse(message, str(error))
         except Exception as error:  # a fault of ours; what it was about is kept, and the others are stored
-            self._reject(batch, message, f"{type(error).__name__}: {error}")
+            self._refuse(message, f"{type(error).__name__}: {error}")
         return None
 
     def _settle_together(self, batch: Batch, parcels: Sequence[Parcel]) -> None:
         losses = SHARED_LOSSES if len(parcels) > 1 else POISON_LOSSES
         try:
-            standings = self._insist(batch, lambda: self._store(parcels), losses=losses)
+            standings = self.patience.insist(batch, lambda: self._store(parcels), losses=losses)
         except Exception as error:
             if isinstance(error, Draining):
                 raise
@@ -113,7 +138,7 @@ class Worker:
         """A replay: its gate is the dead block itself."""
         dead_id = parcel.dead_id or 0
         try:
-            standing = self._insist(
+            standing = self.patience.insist(
                 batch, lambda: self.writer.store_replayed(parcel.block, dead_id), losses=POISON_LOSSES
             )
         except Exception as error:
@@ -124,10 +149,10 @@ class Worker:
         self._conclude(batch, parcel, standing)
 
     def _blame(self, batch: Batch, parcels: Sequence[Parcel], error: Exception) -> None:
-        """Something in these messages cannot be stored: find out which one, or bury it."""
+        """Something in these messages cannot be stored: find out which one."""
         self.metrics.write_errors.labels(kind="data").inc()
         if len(parcels) == 1:
-            self._reject(batch, parcels[0].message, f"{type(error).__name__}: {error}")
+            self._refuse(parcels[0].message, f"{type(error).__name__}: {error}")
             return
         log_event(log, logging.WARNING, "a batch was refused, trying each message alone", error=error)
         for parcel in parcels:
@@ -140,22 +165,80 @@ class Worker:
     def _conclude(self, batch: Batch, parcel: Parcel, standing: Standing) -> None:
         block = parcel.block
         if standing is Standing.STORED:
+            self.breaker.mended() if self._again else self.breaker.done()
             self.metrics.rows_stored.inc(block.stored)
             self.metrics.rows_blank.inc(block.blank)
             self.metrics.rows_rejected.inc(len(block.rejected))
             self.metrics.publish_to_stored_seconds.observe(_age(parcel.message))
             log_event(log, logging.DEBUG, "stored a block", id=block.id, rows=block.rows)
         elif standing is Standing.UNKNOWN:
-            self._reject(batch, parcel.message, "not reserved: no streamer has announced rows of this source")
+            self._refuse(parcel.message, "not reserved: no streamer has announced rows of this source")
         elif standing is Standing.OTHER:
-            self._reject(batch, parcel.message, OTHER.format(block=block))
+            self._refuse(parcel.message, OTHER.format(block=block))
         elif standing is Standing.OPEN:
             self._settle_together(batch, [parcel])
         else:
             self._skipped(block.id, standing.value)
 
-    def _reject(self, batch: Batch, message: Message, reason: str) -> None:
-        self._insist(batch, lambda: batch.reject(message, reason), losses=0)
+    def _refuse(self, message: Message, reason: str) -> None:
+        self._refused.append(Refused(message, reason))
+        if not self._again and dead_id_of(message.headers) is None:  # a replay is dead already
+            self.breaker.refused(reason)
+
+    def _bury(self, batch: Batch) -> None:
+        """Dead-letter what was refused, one by one, unless and until it is a flood."""
+        while self._refused:
+            if self.breaker.flooded:
+                self._sit_out(batch)
+            else:
+                self._reject(batch, self._refused[0])
+                del self._refused[0]
+
+    def _sit_out(self, batch: Batch) -> None:
+        """Hold what was refused until the flood has ended, then try it once more. Draining when stopped."""
+        self._look_ahead(batch, self.max_messages)
+        self.breaker.trip()
+        backoff = Backoff(first=0.5, cap=2.0)
+        while self._refused and self.breaker.flooded:
+            self.patience.pause(batch, backoff)
+            self._try_again(batch, 1)
+            while self.breaker.flooded and len(self._refused) < MOST_HELD and self._look_ahead(batch, 1):
+                continue  # a good one: perhaps enough of them follow
+        self._try_again(batch, len(self._refused))
+
+    def _look_ahead(self, batch: Batch, count: int) -> bool:
+        """Try new messages, as a flood spares none of them; whether some came and none was refused.
+
+        What is stored is acknowledged: it need not wait with the others.
+        """
+        batch.hold()
+        try:
+            messages = batch.extend(count)
+        except BrokerError:  # the consumer meets it too, and says so
+            messages = []
+        known = len(self._refused)
+        self._take(batch, messages)
+        held = {refused.message.entry for refused in self._refused}
+        batch.ack([message for message in batch.open if message.entry not in held])
+        return bool(messages) and len(self._refused) == known
+
+    def _try_again(self, batch: Batch, count: int) -> None:
+        """Try the oldest ones once more, each alone; counted anew when nothing is known any more.
+
+        Not those that were given up untried: who tried them died.
+        """
+        self._again = not self.breaker.blank
+        triable = [refused for refused in self._refused if not refused.message.exhausted][:count]
+        try:
+            for refused in triable:
+                self._refused.remove(refused)
+                self._try(batch, [refused.message])
+        finally:
+            self._again = False
+
+    def _reject(self, batch: Batch, refused: Refused) -> None:
+        message, reason = refused.message, refused.reason
+        self.patience.insist(batch, lambda: batch.reject(message, reason), losses=0)
         if not self.sink.kept:
             self._skipped(message.id, reason)
             return
@@ -165,58 +248,6 @@ class Worker:
     def _skipped(self, id: str, why: str) -> None:
         self.metrics.messages_stale.inc()
         log_event(log, logging.DEBUG, "skipped a settled block", id=id, why=why)
-
-    def _insist(self, batch: Batch, action: Callable[[], Result], *, losses: int) -> Result:
-        """Do it through outages and conflicts, keeping the lease. Draining when a stop comes during one.
-
-        `losses`: after so many broken connections with a working database between them the error is the action's
-        own and is raised; 0 = never.
-        """
-        backoff = Backoff(cap=5.0)
-        lost = 0
-        while True:
-            try:
-                result = action()
-            except StoreBusy as error:
-                self._conflict(batch, error, backoff)
-            except StoreUnavailable as error:
-                self._outage(batch, error, backoff)
-                lost += isinstance(error, StoreLost) and self._works()
-                if losses and lost >= losses:
-                    raise
-            else:
-                self.outage = ""
-                return result
-
-    def _conflict(self, batch: Batch, error: StoreBusy, backoff: Backoff) -> None:
-        self.metrics.write_errors.labels(kind="conflict").inc()
-        log_event(log, logging.INFO, "another session was in the way, trying again", error=error)
-        if isinstance(error, StoreLocked):
-            self._try(self.writer.end_stuck_peers)
-        self._pause(batch, backoff)
-
-    def _outage(self, batch: Batch, error: StoreUnavailable, backoff: Backoff) -> None:
-        self.metrics.write_errors.labels(kind="outage").inc()
-        self.outage = str(error)
-        log_event(log, logging.WARNING, "database unavailable, holding the batch", error=error)
-        self._pause(batch, backoff)
-
-    def _pause(self, batch: Batch, backoff: Backoff) -> None:
-        batch.hold()
-        if backoff.wait(self.stop):
-            raise Draining
-        batch.hold()
-
-    def _works(self) -> bool:
-        return self._try(self.writer.probe)
-
-    @staticmethod
-    def _try(action: Callable[[], object]) -> bool:
-        try:
-            action()
-        except StoreError:
-            return False
-        return True
 
 
 def _age(message: Message) -> float:

@@ -125,6 +125,9 @@ class CollectorMetrics(RoleMetrics):
         self.publish_to_stored_seconds = self.seconds(
             "publish_to_stored", "Age of a message at its commit: what a user feels as freshness."
         )
+        self.breaker_open = self.gauge(
+            "breaker_open", "1 while a flood of refused messages is held instead of dead-lettered: look at /readyz."
+        )
         self.write_errors = self.counter(
             "write_errors", "Failed transactions by kind: outage, conflict or data say where to look.", "kind"
         )

@@ -23,7 +23,7 @@ from tests.fixtures.wait import until
 
 COLLECT = """
 import sys
-from telemetry.broker import Broker, Topic
+from telemetry.broker import Broker, FloodBreaker, Topic
 from telemetry.collector.sink import DeadBlockSink
 from telemetry.collector.worker import OUTAGES, Worker
 from telemetry.runtime.metrics import CollectorMetrics
@@ -38,7 +38,7 @@ stop_on_signals(stop)
 sink = DeadBlockSink(dead=DeadBlocks(session=session))
 consumer = topic.consumer(dead_letters=sink, outages=OUTAGES)
 Worker(consumer=consumer, sink=sink, writer=Writer(session=session, lease=lease), max_bytes=1 << 20, max_messages=8,
-       linger=0.05, metrics=CollectorMetrics(), stop=stop).run()
+       linger=0.05, breaker=FloodBreaker(), metrics=CollectorMetrics(), stop=stop).run()
 """
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 POISON = """

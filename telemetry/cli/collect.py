@@ -26,7 +26,7 @@ from telemetry.cli.wiring import (
     wait_for_database,
     wait_for_queue,
 )
-from telemetry.collector.collector import Collector
+from telemetry.collector.collector import REPORTS, Collector
 from telemetry.collector.sink import DeadBlockSink
 from telemetry.collector.watch import Watch
 from telemetry.collector.worker import OUTAGES, Worker
@@ -51,8 +51,7 @@ def collect(as_json: bool, **values: Any) -> int:
     telemetry collect --workers 2 --health-port 9101
     """
     start_logs({**values, "log_format": "json"} if as_json else values)
-    # Not ready before the workers are heard of: that the servers answered at the start is not enough.
-    stop, health, metrics = Stop(), Health(expects=("database", "queue", "draining")), CollectorMetrics()
+    stop, health, metrics = Stop(), Health(expects=REPORTS), CollectorMetrics()
     stop_on_signals(stop)
     topic = topic_of(values, "collector", CollectorHooks(metrics))
     sessions = [session_of(values, "collector") for _ in range(values["workers"])]

@@ -14,6 +14,9 @@ from telemetry.runtime.stop import Stop
 
 log = logging.getLogger(__name__)
 
+REPORTS = ("database", "queue", "breaker", "draining")
+"""What a collector reports. Who is not ready before all of them are there waits until the workers are heard of: that
+the servers answered at the start is not enough."""
 LOOK_EVERY = 0.5
 """Seconds between looks at the workers."""
 STALLED = 60.0

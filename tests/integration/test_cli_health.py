@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 
 import psycopg
@@ -11,18 +10,11 @@ import pytest
 
 from tests.fixtures.ledger import Store
 from tests.fixtures.pipeline import SAMPLE, Pipeline, get
-from tests.fixtures.process import Spawned, eventually
+from tests.fixtures.process import eventually, health_of
 
 WAITING = """SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE wait_event_type = 'Lock' AND application_name LIKE '%collector%' AND datname = current_database())"""
 ROLES = {"stream": ("--csv", SAMPLE, "--rate", 1_000), "collect": ("--workers", 2, "--lease", 60)}
-
-
-def health_of(role: Spawned) -> str:
-    """The URL of a role that was begun with --health-port 0, once it serves."""
-    found = eventually(lambda: re.search(r"probes and metrics .*port=(\d+)", role.stderr), "a health port")
-    assert found is not None
-    return f"http://127.0.0.1:{found[1]}"
 
 
 @pytest.mark.parametrize("name", ROLES)

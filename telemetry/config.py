@@ -105,6 +105,14 @@ RATE = _s(
 BLOCK_ROWS = _s(  # at most what is read and encoded well within the reservation's 3 s, renewed only while waiting
     "block-rows", "STREAMER_BLOCK_ROWS", int, 5_000, "Readings per message, at most.", least=1, most=50_000
 )
+LEDGER_DAYS = _s(
+    "ledger-days",
+    "STREAMER_LEDGER_DAYS",
+    float,
+    7.0,
+    "Days until settled ledger rows become sums; 0 keeps them.",
+    least=0,
+)
 
 WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a connection of its own.", least=1, most=64)
 BATCH_MESSAGES = _s(

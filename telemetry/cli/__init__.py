@@ -31,6 +31,7 @@ COMMANDS = {
     "migrate": "admin",
     "queue": "queue",
     "verify": "admin",
+    "prune": "admin",
     "config": "admin",
 }
 """Command -> the module of this package that has it, read when it is asked for: a collector needs no pandas."""

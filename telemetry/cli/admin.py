@@ -1,4 +1,4 @@
-"""`telemetry migrate`, `verify` and `config`."""
+"""`telemetry migrate`, `verify`, `prune` and `config`."""
 
 import time
 from typing import Any
@@ -13,10 +13,12 @@ from telemetry.config import SETTINGS, check_environment, from_environment
 from telemetry.runtime.logs import mask_secrets
 from telemetry.store.accounts import Accounts
 from telemetry.store.errors import StoreDenied, StoreUnavailable
+from telemetry.store.pruning import Pruning
 from telemetry.store.schema import check_migrated
 from telemetry.store.schema import migrate as migrate_schema
 
 MIGRATE_LOCK_TIMEOUT = 5.0
+DAY = 86_400.0
 
 
 @click.command()
@@ -82,6 +84,35 @@ def verify(as_json: bool, stream: str | None, **values: Any) -> int:
             "DOES NOT RECONCILE" if not sound else "everything reconciles" if stream is None else "it reconciles"
         )
     return 0 if sound else 1
+
+
+@click.command()
+@options(c.DATABASE_URL)
+@click.option(
+    "--older-than", type=Finite(0), required=True, metavar="DAYS", help="Days since a block was settled; 0 = all."
+)
+@json_option
+def prune(as_json: bool, older_than: float, **values: Any) -> None:
+    """Turn ledger rows of blocks that were settled long ago into sums; readings stay, and verify still counts them.
+
+    Streamers do so by themselves (--ledger-days). Rows of dead blocks stay until those are replayed or dropped.
+
+    \b
+    telemetry prune --older-than 7
+    """
+    blocks = readings = 0
+    with session_of(values, "prune") as session:
+        with session.use() as connection:
+            check_migrated(connection)
+        pruning = Pruning(session=session, keep=older_than * DAY)
+        more = True
+        while more:
+            step = pruning.step()
+            blocks, readings, more = blocks + step.blocks, readings + step.readings, step.more
+    if as_json:
+        output.json({"blocks": blocks, "readings": readings})
+    else:
+        click.echo(f"pruned {blocks} blocks of {readings} readings from the ledger")
 
 
 @click.command()

@@ -36,6 +36,7 @@ from telemetry.runtime.stop import Stop, stop_on_signals
 from telemetry.store.accounts import Accounts
 from telemetry.store.deadblocks import DeadBlocks
 from telemetry.store.ledger import Ledger
+from telemetry.store.pruning import Pruning
 from telemetry.store.session import Session
 from telemetry.streamer.naming import stream_id
 from telemetry.streamer.pace import Pace
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 LOOP_RATE = 5_000.0
 """Rows per second of a streamer that loops, when no rate is given."""
+DAY = 86_400.0
 
 
 def source_of(values: Values) -> CsvSource:
@@ -147,6 +149,7 @@ def _streamer(
         publishing=publishing,
         pace=Pace(rate=rate, block_rows=values["block_rows"], clock=clock),
         per_record=source.per_record,
+        pruning=Pruning(session=session, keep=values["ledger_days"] * DAY) if values["ledger_days"] else None,
         health=health,
         stop=stop,
         clock=clock,

@@ -9,10 +9,11 @@ from telemetry.store.session import Session
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One source and what became of its readings. `stored` is a count of samples, by block.
+    """One source and what became of its readings. `stored` is a count of samples, by block, of pruned blocks too.
 
     `read` is the sum of the settled blocks' rows, `unsettled` that of the others: under way, or to be published again.
-    `differing` blocks have another number of samples than the ledger says; `length` None: the source has no end.
+    `differing` blocks have another number of samples than the ledger says, all pruned blocks of the source counting
+    as one; `length` None: the source has no end.
     """
 
     source: str
@@ -56,7 +57,7 @@ class Accounts:
             return [Account(*row) for row in connection.execute(query("reconcile"), {"source": source}).fetchall()]
 
     def orphans(self) -> int:
-        """Samples that no block of the ledger explains; anything but 0 is a fault."""
+        """Samples that no block of the ledger explains, pruned or not; anything but 0 is a fault."""
         with self.session.use() as connection:
             row = connection.execute(query("orphans")).fetchone()
         return row[0] if row else 0

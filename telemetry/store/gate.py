@@ -20,7 +20,7 @@ class Standing(Enum):
     DEAD = "dead"
     """An earlier delivery died: acknowledge."""
     STALE = "stale"
-    """The source is known, the block is not: its row was pruned, or its reservation lost. Acknowledge."""
+    """The source is known, the block is not: its row was settled and pruned, or its reservation lost. Acknowledge."""
     OPEN = "open"
     """Another collector was at it and gave up in between: try again."""
     OTHER = "other"

@@ -9,8 +9,9 @@ from telemetry.runtime.clock import Clock
 from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
 from telemetry.runtime.stop import Stop
-from telemetry.store.errors import StoreBusy, StoreUnavailable
+from telemetry.store.errors import StoreBusy, StoreError, StoreUnavailable
 from telemetry.store.ledger import Ledger
+from telemetry.store.pruning import Pruning
 from telemetry.streamer.errors import SourceError
 from telemetry.streamer.pace import Pace
 from telemetry.streamer.publishing import Publishing
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 DUE_EVERY = 2.0
 """Seconds between looks for blocks that nobody published."""
 DUE_PAGE = 500
+PRUNE_EVERY = 60.0
+"""Seconds between looks for ledger rows that are old enough to be pruned, of any source."""
 SETTLE_POLL = 0.2
 """Seconds between looks whether the last blocks of a source are settled."""
 
@@ -37,10 +40,11 @@ class Streamer:
         health: Health,
         stop: Stop,
         clock: Clock,
+        pruning: Pruning | None = None,
     ) -> None:
         self.ledger, self.publishing, self.pace, self.per_record = ledger, publishing, pace, per_record
-        self.health, self.stop, self.clock = health, stop, clock
-        self._due_at = clock.monotonic()
+        self.health, self.stop, self.clock, self.pruning = health, stop, clock, pruning
+        self._due_at = self._prune_at = clock.monotonic()
         self._at_end = False
         self._backoff = Backoff(cap=5.0)
 
@@ -74,6 +78,7 @@ class Streamer:
         """Publish something, or wait a little; True when nothing is left to do for good."""
         if self.clock.monotonic() >= self._due_at:
             self._publish_due()
+            self._prune()
             self._due_at = self.clock.monotonic() + DUE_EVERY
         if not self._at_end:
             self._publish_next()
@@ -107,6 +112,19 @@ class Streamer:
                 missing.remove(claimed.first_row)
                 self.publishing.publish(claimed)
             after = page[-1]
+
+    def _prune(self) -> None:
+        """One bounded step, the next one soon when there is more. When it fails, the readings go on all the same."""
+        if self.pruning is None or self.clock.monotonic() < self._prune_at:
+            return
+        more = False
+        try:
+            blocks, readings, more = self.pruning.step()
+            if blocks:
+                log_event(log, logging.DEBUG, "pruned the ledger", blocks=blocks, readings=readings)
+        except StoreError as error:
+            log_event(log, logging.WARNING, "could not prune the ledger, trying again later", error=error)
+        self._prune_at = self.clock.monotonic() + (0.0 if more else PRUNE_EVERY)
 
     def _ready(self) -> None:
         self._backoff.reset()

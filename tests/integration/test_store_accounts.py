@@ -85,16 +85,3 @@ def test_samples_of_no_block_are_found(harmed: Accounts) -> None:
     harm(harmed, copy)
     assert harmed.orphans() == 1
     assert harmed.of("s")[0].reconciles
-
-
-def test_settled_blocks_may_be_pruned_with_their_sums(harmed: Accounts) -> None:
-    harm(
-        harmed,
-        "DELETE FROM samples WHERE block = (SELECT min(block) FROM blocks)",  # as retention does
-        "DELETE FROM blocks WHERE source = 's' AND first_row = 0",
-        "UPDATE stream_progress SET pruned_rows = 8, pruned_stored = 6, pruned_blank = 1, pruned_rejected = 1"
-        " WHERE stream_id = 's'",
-    )
-    (account,) = harmed.of("s")
-    assert (account.read, account.stored, account.reconciles) == (14, 8, True)
-    assert harmed.orphans() == 0

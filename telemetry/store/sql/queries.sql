@@ -243,38 +243,105 @@ WHERE g.gpu = s.gpu;
 -- name: ensure_days
 SELECT ensure_days(%(days)s::date[]);
 
+-- name: prune
+-- Ledger rows that were settled long ago become sums, and their numbers ranges; samples stay as they are. Never a row
+-- that a dead block's replay or reading again asks for, nor that of a replay without a stream (adopt): nothing else
+-- remembers that it was stored. One session at a time, so that none waits for another's sources; what reserves
+-- meanwhile waits for one source's cursor at most, and holds no ledger row.
+WITH alone AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext('telemetry.prune')) AS got
+), old AS MATERIALIZED (
+    SELECT b.source, b.first_row FROM blocks b
+    WHERE (SELECT got FROM alone)
+      AND b.settled_at <= statement_timestamp() - make_interval(secs => %(keep)s)
+      AND right(b.source, 9) <> ':replayed'
+      AND EXISTS (SELECT FROM stream_progress p WHERE p.stream_id = b.source)
+      AND NOT EXISTS (SELECT FROM dead_blocks d WHERE d.source = b.source AND d.first_row = b.first_row)
+    ORDER BY b.settled_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED
+), gone AS (
+    DELETE FROM blocks b USING old WHERE b.source = old.source AND b.first_row = old.first_row
+    RETURNING b.source, b.block, b.rows, b.stored, b.blank, b.rejected, b.dead
+), summed AS (
+    UPDATE stream_progress p
+    SET pruned_rows = p.pruned_rows + g.rows, pruned_stored = p.pruned_stored + g.stored,
+        pruned_blank = p.pruned_blank + g.blank, pruned_rejected = p.pruned_rejected + g.rejected,
+        pruned_dead = p.pruned_dead + g.dead
+    FROM (
+        SELECT source, sum(rows) AS rows, sum(stored) AS stored, sum(blank) AS blank, sum(rejected) AS rejected,
+               sum(dead) AS dead
+        FROM gone GROUP BY source
+    ) g
+    WHERE p.stream_id = g.source
+), numbered AS (
+    INSERT INTO pruned_blocks AS p (part, source, blocks)
+    SELECT block / 1000, source, range_agg(int8range(block, block + 1)) FROM gone GROUP BY 1, 2
+    ON CONFLICT (part, source) DO UPDATE SET blocks = p.blocks + excluded.blocks
+)
+SELECT count(*), coalesce(sum(rows), 0)::bigint FROM gone;
+
 -- name: reconcile
--- Per source: what was read, and what became of it. stored is counted in samples, not taken from the ledger's word. Of
--- the two ways to count the planner drops the one that the parameter rules out.
-WITH counted AS (
+-- Per source: what was read, and what became of it. stored is counted in samples, those of pruned blocks too, not taken
+-- from the ledger's word. Of the ways to count the planner drops those that the parameter rules out. Ranges are written
+-- out, because to look a number up in them would unpack them each time; samples are grouped before they are compared with
+-- these, because the planner takes the numbers for so many that it would build its hash table of the samples.
+WITH gone AS (
+    SELECT p.source, block FROM pruned_blocks p, unnest(p.blocks) r, generate_series(lower(r), upper(r) - 1) AS block
+    WHERE %(source)s::text IS NULL OR p.source = %(source)s
+), counted AS (
     SELECT block, count(*) AS samples FROM samples WHERE %(source)s::text IS NULL GROUP BY block
     UNION ALL
     SELECT s.block, count(*) FROM samples s JOIN blocks b USING (block) WHERE b.source = %(source)s GROUP BY s.block
+    UNION ALL
+    SELECT s.block, s.samples
+    FROM (
+        SELECT block, count(*) AS samples FROM samples
+        WHERE EXISTS (SELECT FROM pruned_blocks WHERE source = %(source)s) GROUP BY block
+    ) s
+    JOIN gone USING (block)
 ), kept AS (
     SELECT b.source,
            sum(b.rows) FILTER (WHERE b.settled_at IS NOT NULL) AS rows,
            sum(b.rows) FILTER (WHERE b.settled_at IS NULL) AS unsettled,
-           sum(b.stored) AS settled_stored, sum(b.blank) AS blank, sum(b.rejected) AS rejected, sum(b.dead) AS dead,
+           sum(b.blank) AS blank, sum(b.rejected) AS rejected, sum(b.dead) AS dead,
            sum(c.samples) AS stored,
            count(*) FILTER (WHERE coalesce(c.samples, 0) <> coalesce(b.stored, 0)) AS differing
     FROM blocks b LEFT JOIN counted c USING (block)
     WHERE %(source)s::text IS NULL OR b.source = %(source)s
     GROUP BY b.source
+), pruned AS (
+    SELECT g.source, sum(c.samples) AS stored FROM gone g JOIN counted c USING (block) GROUP BY g.source
 )
 SELECT p.stream_id, p.next_row, p.length,
        coalesce(k.rows, 0)::bigint + p.pruned_rows, coalesce(k.unsettled, 0)::bigint,
-       coalesce(k.stored, 0)::bigint + p.pruned_stored, coalesce(k.blank, 0)::bigint + p.pruned_blank,
+       (coalesce(k.stored, 0) + coalesce(g.stored, 0))::bigint, coalesce(k.blank, 0)::bigint + p.pruned_blank,
        coalesce(k.rejected, 0)::bigint + p.pruned_rejected, coalesce(k.dead, 0)::bigint + p.pruned_dead,
-       coalesce(k.differing, 0)::bigint
-FROM stream_progress p LEFT JOIN kept k ON k.source = p.stream_id
+       coalesce(k.differing, 0)::bigint + (coalesce(g.stored, 0) <> p.pruned_stored)::int
+FROM stream_progress p
+LEFT JOIN kept k ON k.source = p.stream_id
+LEFT JOIN pruned g ON g.source = p.stream_id
 WHERE %(source)s::text IS NULL OR p.stream_id = %(source)s
 ORDER BY p.stream_id;
 
 -- name: orphans
--- Samples whose block no ledger row knows: there must be none.
-SELECT count(*) FROM samples s WHERE NOT EXISTS (SELECT FROM blocks b WHERE b.block = s.block);
+-- Samples whose block no ledger row knows, nor that of a block that was pruned: there must be none.
+SELECT coalesce(sum(s.samples), 0)::bigint
+FROM (SELECT block, count(*) AS samples FROM samples GROUP BY block) s
+WHERE NOT EXISTS (SELECT FROM blocks b WHERE b.block = s.block)
+  AND NOT EXISTS (
+      SELECT FROM pruned_blocks p, unnest(p.blocks) r, generate_series(lower(r), upper(r) - 1) AS number
+      WHERE number = s.block);
 
 -- name: source_gpus
 SELECT count(DISTINCT g.id)
 FROM gpus g WHERE g.gpu IN (
-    SELECT s.gpu FROM samples s JOIN blocks b USING (block) WHERE b.source = %(source)s);
+    SELECT s.gpu FROM samples s JOIN blocks b USING (block) WHERE b.source = %(source)s
+    UNION ALL
+    SELECT s.gpu
+    FROM (
+        SELECT DISTINCT gpu, block FROM samples
+        WHERE EXISTS (SELECT FROM pruned_blocks WHERE source = %(source)s)
+    ) s
+    JOIN (
+        SELECT block FROM pruned_blocks p, unnest(p.blocks) r, generate_series(lower(r), upper(r) - 1) AS block
+        WHERE p.source = %(source)s
+    ) gone USING (block));

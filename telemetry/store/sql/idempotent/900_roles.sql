@@ -21,7 +21,7 @@ BEGIN
         EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO %I', role);
     END LOOP;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'telemetry_writer') THEN
-        GRANT INSERT, UPDATE ON gpus, workloads, metrics, stream_progress, blocks TO telemetry_writer;
+        GRANT INSERT, UPDATE ON gpus, workloads, metrics, stream_progress, blocks, pruned_blocks TO telemetry_writer;
         GRANT DELETE ON blocks TO telemetry_writer;
         GRANT INSERT ON samples, rejected_rows TO telemetry_writer;
         GRANT INSERT, UPDATE, DELETE ON dead_blocks TO telemetry_writer;

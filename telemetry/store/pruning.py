@@ -1,0 +1,34 @@
+"""Pruning the ledger: rows of blocks that were settled long ago become sums and number ranges.
+
+What does not live here: samples. They stay, and `accounts` goes on telling them from samples of no block.
+"""
+
+from typing import NamedTuple
+
+from telemetry.store.queries import query
+from telemetry.store.session import Session
+
+BATCH = 1_000
+"""Ledger rows of one statement, which holds the cursor of each of their sources for some milliseconds."""
+
+
+class Pruned(NamedTuple):
+    """What one step did. `more`: it stopped at its limit."""
+
+    blocks: int
+    readings: int
+    more: bool
+
+
+class Pruning:
+    """Prunes rows settled more than `keep` seconds ago, for one session. Several may do so at a time."""
+
+    def __init__(self, *, session: Session, keep: float) -> None:
+        self.session, self.keep = session, keep
+
+    def step(self, limit: int = BATCH) -> Pruned:
+        """Prune at most `limit` rows, the oldest first; none while another session is at it."""
+        with self.session.use() as connection:
+            row = connection.execute(query("prune"), {"keep": self.keep, "limit": limit}).fetchone()
+        blocks, readings = row or (0, 0)
+        return Pruned(blocks, readings, blocks >= limit)

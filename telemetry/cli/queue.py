@@ -9,7 +9,7 @@ import orjson
 
 from telemetry import config as c
 from telemetry.block import block_id
-from telemetry.broker import Message, Topic
+from telemetry.broker import Message, PublishError, Topic
 from telemetry.cli import output
 from telemetry.cli.options import QUEUE, Finite, Values, json_option, options
 from telemetry.cli.wiring import session_of, topic_of
@@ -184,29 +184,35 @@ def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, *
     """
     blocks, topic = _dead_blocks(values), _topic(values)
     replayed: list[int] = []
-    refused: list[int] = []
+    refused: dict[int, str] = {}
     for number in _chosen(blocks, numbers, every):
-        (replayed if _replay(blocks, topic, number, timeout) else refused).append(number)
+        if why := _replay(blocks, topic, number, timeout):
+            refused[number] = why
+        else:
+            replayed.append(number)
     if as_json:
-        output.json({"replayed": replayed, "refused": refused})
+        output.json({"replayed": replayed, "refused": list(refused)})
     else:
         _done(replayed, "replayed", as_json=False)
-        for number in refused:
-            click.echo(f"refused dead block {number}: no ledger row of these rows to give back")
+        for number, why in refused.items():
+            click.echo(f"refused dead block {number}: {why}")
     return 1 if refused else 0
 
 
-def _replay(blocks: DeadBlocks, topic: Topic, number: int, timeout: float) -> bool:
-    """Send one back; False when it is raw rows that no ledger row knows as dead (any more)."""
+def _replay(blocks: DeadBlocks, topic: Topic, number: int, timeout: float) -> str:
+    """Send one back; or why not: raw rows that no ledger row knows as dead (any more), or more than a message takes."""
     block, payload = _found(blocks, number)
     if block.format == RAW_FORMAT:
-        return blocks.reread(number)
+        return "" if blocks.reread(number) else "no ledger row of these rows to give back"
     named = block.source is not None and block.first_row is not None
     message_id = block_id(block.source or "", block.first_row or 0) if named else block.message_id or f"dead:{number}"
     headers = {FORMAT_HEADER: block.format or "unknown", DEAD_HEADER: str(number)}
     with topic.producer() as producer:
-        producer.publish(message_id, payload, rows=block.rows, headers=headers, timeout=timeout)
-    return True
+        try:
+            producer.publish(message_id, payload, rows=block.rows, headers=headers, timeout=timeout)
+        except PublishError as error:
+            return str(error)
+    return ""
 
 
 @dead.command()

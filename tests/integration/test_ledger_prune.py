@@ -130,6 +130,17 @@ def test_a_dropped_blocks_row_is_pruned_and_its_readings_stay_counted_as_dead(st
     assert (account.read, account.dead, account.reconciles) == (8, 8, True)
 
 
+def test_a_message_that_died_before_its_rows_were_reserved_can_be_replayed_after_pruning(store: Store) -> None:
+    assert store.bury(origin="too early") is Standing.STORED
+    store.reserve(4)
+    assert store.bury(origin="in time") is Standing.STORED
+    store.dead.drop(2)
+    assert store.prune() == 0
+    assert store.writer().store_replayed(a_block(), 1) is Standing.STORED
+    assert store.prune() == 1
+    assert store.account().reconciles
+
+
 def test_a_replay_without_a_stream_is_remembered(store: Store) -> None:
     for origin in ("an entry", "another entry"):
         store.bury(source="nobody", origin=origin)

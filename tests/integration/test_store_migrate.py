@@ -96,7 +96,7 @@ def test_a_database_that_lacks_the_last_file_gets_it(usable: Store) -> None:
 def test_a_ledger_of_the_version_before_can_be_pruned_after_the_migration(usable: Store) -> None:
     assert_works(usable)
     usable.database.ask("DROP TABLE pruned_blocks")
-    usable.database.ask("DROP INDEX blocks_settled, dead_blocks_place")
+    usable.database.ask("DROP INDEX blocks_settled, dead_blocks_message")
     usable.database.ask("DELETE FROM schema_migrations WHERE name LIKE '003%%' OR name LIKE 'idempotent %%'")
     with pytest.raises(NotMigrated, match="003_pruned_blocks"):
         tier_seen_by(usable.database.writer)

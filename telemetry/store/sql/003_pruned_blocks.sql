@@ -10,4 +10,4 @@ CREATE TABLE pruned_blocks (
 COMMENT ON TABLE pruned_blocks IS 'Numbers of the settled blocks whose ledger rows were pruned.';
 
 CREATE INDEX blocks_settled ON blocks (settled_at) WHERE settled_at IS NOT NULL;
-CREATE INDEX dead_blocks_place ON dead_blocks (source, first_row) WHERE source IS NOT NULL;
+CREATE INDEX dead_blocks_message ON dead_blocks (left(message_id, 400));

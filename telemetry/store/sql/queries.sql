@@ -245,8 +245,8 @@ SELECT ensure_days(%(days)s::date[]);
 
 -- name: prune
 -- Ledger rows that were settled long ago become sums, and their numbers ranges; samples stay as they are. Never a row
--- that a dead block's replay or reading again asks for, nor that of a replay without a stream (adopt): nothing else
--- remembers that it was stored. One session at a time, so that none waits for another's sources; what reserves
+-- that a dead block's replay or reading again asks for (any of its id, as a message may have died before its rows were
+-- reserved), nor that of a replay without a stream (adopt): nothing else remembers that it was stored. One session at a time, so that none waits for another's sources; what reserves
 -- meanwhile waits for one source's cursor at most, and holds no ledger row.
 WITH alone AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('telemetry.prune')) AS got
@@ -256,7 +256,8 @@ WITH alone AS MATERIALIZED (
       AND b.settled_at <= statement_timestamp() - make_interval(secs => %(keep)s)
       AND right(b.source, 9) <> ':replayed'
       AND EXISTS (SELECT FROM stream_progress p WHERE p.stream_id = b.source)
-      AND NOT EXISTS (SELECT FROM dead_blocks d WHERE d.source = b.source AND d.first_row = b.first_row)
+      AND (b.dead = 0 OR NOT EXISTS (
+          SELECT FROM dead_blocks d WHERE left(d.message_id, 400) = left(b.source || ':' || b.first_row, 400)))
     ORDER BY b.settled_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED
 ), gone AS (
     DELETE FROM blocks b USING old WHERE b.source = old.source AND b.first_row = old.first_row

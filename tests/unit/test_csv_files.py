@@ -3,8 +3,6 @@
 import gzip
 import hashlib
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,40 +198,3 @@ def test_marks_are_thinned_and_still_point_at_their_records() -> None:
         offset, number = index.before(record)
         assert 0 <= record - number < index.step
         assert int(Made(count)(offset, 10)) == number
-
-
-MEMORY = """
-import resource, sys
-from pathlib import Path
-from telemetry.streamer.sources.csvfile import CsvSource
-source = CsvSource(path=Path(sys.argv[1]), times=False).open()
-rows = min(5000, source.length)
-for first in [*range(0, source.length, rows), 7, source.length - rows // 2]:
-    source.block("s", first, rows, 0).encode()
-print(source.length, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
-
-
-LINE = quoted(row(uuid="GPU-@", value="#"))
-KINDS: dict[str, Callable[[int], bytes]] = {
-    "rows": lambda i: LINE.replace(b"@", b"%d" % (i % 500)).replace(b"#", b"%d" % (i % 700)) + b"\n",
-    "rows of their own labels": lambda i: quoted(row(labels_raw=f'job="{i}"')) + b"\n",
-    "broken rows": lambda i: LINE[:-1] + b"\n",
-    "one giant line": lambda i: LINE,
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
-    def peak(count: int) -> tuple[int, int]:
-        path = tmp_path / f"{count}.csv"
-        with path.open("wb") as file:
-            file.writelines([export(row()), *map(KINDS[kind], range(count))])
-        command = [sys.executable, "-c", MEMORY, str(path)]
-        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        return int(found[0]), int(found[1])
-
-    (few, small), (many, large) = peak(20_000), peak(200_000)
-    assert (few, many) == ((2, 2) if kind == "one giant line" else (20_001, 200_001))
-    assert large <= small * 1.2

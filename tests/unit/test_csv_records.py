@@ -23,7 +23,7 @@ def records(data: bytes, chunk: int = 1 << 22, fields: int = 3) -> list[tuple[by
 
 def cells(data: bytes) -> dict[int, list[bytes] | str]:
     """Record -> its fields, or why it cannot be used."""
-    parsed = Slice([(found, 0, len(found)) for found in pieces(data, 1 << 22)]).parse(["a", "b", "c"], [0, 1, 2])
+    parsed = Slice(pieces(data, 1 << 22)).parse(["a", "b", "c"], [0, 1, 2])
     rows = zip(*(parsed.columns[position].to_pylist() for position in range(3)), strict=True)
     return {**dict(zip(parsed.kept.tolist(), map(list, rows), strict=True)), **parsed.bad}
 

@@ -18,9 +18,12 @@ from telemetry.catalog import lookup
 from telemetry.streamer.errors import SourceChanged, SourceError
 from telemetry.streamer.sources.columns import Layout, header_line, parse_header
 from telemetry.streamer.sources.index import Index, build
-from telemetry.streamer.sources.readings import Readings, readings
+from telemetry.streamer.sources.readings import Readings, merged, readings
 from telemetry.streamer.sources.records import CHUNK, MAX_RECORD, Records, scan
 from telemetry.streamer.sources.slices import Slice
+
+SLICE_BYTES = 8 << 20
+"""About how much of the file is parsed at a time: some 18,000 rows of an export, 128 of the longest."""
 
 
 class _Stamp(NamedTuple):
@@ -94,7 +97,7 @@ class CsvSource:
         `time0` (µs since 1970) stamps them 1 µs apart; None keeps the file's own times. Raises SourceChanged.
         """
         with self._named():
-            got, rejected = self._parse(self._slice(first_row, rows))
+            got, rejected = self._parse(first_row, rows)
             self._unchanged()
         if time0 is None:
             time0 = int(got.time.min()) if len(got.time) else 0
@@ -120,10 +123,14 @@ class CsvSource:
 
     def raw(self, first_row: int, rows: int, limit: int) -> bytes:
         """The header and the raw bytes of these readings' rows, `limit` bytes at most: what a dead letter keeps."""
+        lines, size = [self._header], len(self._header)
         with self._named():
-            piece = self._slice(first_row, rows)
+            for piece in self._slices(first_row, rows):
+                if size < limit:
+                    lines.extend(piece.raw(record) for record in range(len(piece)))
+                    size = sum(map(len, lines))
             self._unchanged()
-        return b"\n".join([self._header, *(piece.raw(record) for record in range(len(piece)))])[:limit]
+        return b"\n".join(lines)[:limit]
 
     def _open_file(self) -> None:
         self._fd = os.open(
@@ -134,8 +141,20 @@ class CsvSource:
             raise SourceError("is no regular file; name a CSV export on a disk")
         self._stamp = _stamp(status)
 
-    def _parse(self, piece: Slice) -> tuple[Readings, list[Rejection]]:
-        """The usable readings of a slice, `row` counted from its start, and the rejected ones."""
+    def _parse(self, first_row: int, rows: int) -> tuple[Readings, list[Rejection]]:
+        """The usable readings of a range, `row` counted from its start, and the rejected ones."""
+        parts: list[Readings] = []
+        rejected: list[Rejection] = []
+        done = 0
+        for piece in self._slices(first_row, rows):
+            got, bad = self._understood(piece)
+            parts.append(got._replace(row=got.row + done))
+            rejected.extend(Rejection(done + number, why, raw) for number, why, raw in bad)
+            done += len(piece) * self.per_record
+        return merged(parts), rejected
+
+    def _understood(self, piece: Slice) -> tuple[Readings, list[Rejection]]:
+        """The same of one slice."""
         per = self.per_record
         wanted = sorted({*self._layout.column.values(), *self._layout.metrics})
         columns, kept, bad = piece.parse(self._layout.names, wanted)
@@ -143,33 +162,42 @@ class CsvSource:
         row = kept[got.row // per] * per + got.row % per
         faults = {int(kept[number // per]) * per + number % per: reason for number, reason in got.faults}
         faults |= {record * per + part: reason for record, reason in bad.items() for part in range(per)}
-        rejected = [Rejection(number, why, piece.text(number // per)) for number, why in sorted(faults.items())]
-        return got._replace(row=row), rejected
+        texts = {record: piece.text(record) for record in {number // per for number in faults}}
+        return got._replace(row=row, faults=[]), [
+            Rejection(number, why, texts[number // per]) for number, why in sorted(faults.items())
+        ]
 
-    def _slice(self, first_row: int, rows: int) -> Slice:
-        """The records of a range of readings, beginning anew at the end of the file."""
+    def _slices(self, first_row: int, rows: int) -> Iterator[Slice]:
+        """The records of a range of readings, beginning anew at the end of the file, SLICE_BYTES or so at a time."""
         if rows < 1 or first_row < 0 or first_row % self.per_record or rows % self.per_record:
             raise ValueError(f"readings {first_row} + {rows} are not whole rows of {self.per_record}")
         first, count = first_row // self.per_record, rows // self.per_record
-        parts: list[tuple[Records, int, int]] = []
+        parts: list[Records] = []
+        size = 0
         while count > 0:
             start = first % self._index.records
             take = min(count, self._index.records - start)
-            parts.extend(self._find(start, take))
+            for part in self._find(start, take):
+                parts.append(part)
+                size += len(part.data)
+                if size >= SLICE_BYTES:
+                    yield Slice(parts)
+                    parts, size = [], 0
             first, count = first + take, count - take
-        return Slice(parts)
+        if parts:
+            yield Slice(parts)
 
-    def _find(self, first: int, count: int) -> Iterator[tuple[Records, int, int]]:
-        """(records, low, high): the ranges of scanned records that make up first .. first + count - 1."""
+    def _find(self, first: int, count: int) -> Iterator[Records]:
+        """The records first .. first + count - 1, some at a time."""
         offset, number = self._index.before(first)
         if number <= self._resume[1] <= first:
             offset, number = self._resume
         expected = int((first - number + count + 1) * self._index.mean_bytes * 1.05)
-        chunk = max(min(expected, CHUNK), int(count * self._index.mean_bytes), MAX_RECORD)
+        chunk = max(expected // (expected // CHUNK + 1), MAX_RECORD)  # equal parts, so that little is read in vain
         for records in scan(self._read, offset, len(self._layout.names), chunk):
             low, high = max(0, first - number), min(len(records), first + count - number)
             if low < high:
-                yield records, low, high
+                yield records.cut(low, high)
             number += len(records)
             if number >= first + count:
                 if high < len(records):

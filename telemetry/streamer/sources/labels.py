@@ -36,6 +36,9 @@ COLUMN_OF = {
 GPU_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
 """Labels that are part of a GPU's identity: its MIG instance."""
 
+CACHED = 1_500
+"""Longest texts whose parsed form is remembered, in characters: thousands of longer ones would fill the memory."""
+
 _PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_]*+)="((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _PAIRS = re.compile(rf"{_PAIR.pattern}(?:,{_PAIR.pattern})*+", re.DOTALL)
 _METRIC_OPENS = f'{METRIC_LABEL}="'
@@ -75,10 +78,9 @@ def freed(text: str) -> tuple[str | None, str]:
     return name, f'{head}{found}{METRIC_MARK}"{rest}'
 
 
-@lru_cache(maxsize=1 << 14)
 def is_canonical(text: str) -> bool:
     """Whether `text` (with or without METRIC_MARK) is written back byte for byte from its parsed form."""
-    return not text or _pairs(text) is not None
+    return _is_canonical(text) if len(text) <= CACHED else _is_canonical.__wrapped__(text)
 
 
 def unescape(value: str) -> str:
@@ -89,6 +91,11 @@ def unescape(value: str) -> str:
 def escape(value: str) -> str:
     r"""The inverse of `unescape`."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+@lru_cache(maxsize=1 << 14)
+def _is_canonical(text: str) -> bool:
+    return not text or _pairs(text) is not None
 
 
 def _pairs(text: str) -> list[tuple[str, str]] | None:

@@ -6,7 +6,7 @@ GPUs, metrics and workloads are numbered. What does not: bytes and offsets (`rec
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,12 @@ from telemetry.block import MAX_LABELS, MAX_TEXT, Gpu, Workload
 from telemetry.catalog import blank_mask
 from telemetry.streamer.sources.cells import Cells, first_fault, numbers_of, texts_of, times_of
 from telemetry.streamer.sources.columns import Layout
-from telemetry.streamer.sources.labels import freed, is_canonical, parse
+from telemetry.streamer.sources.labels import CACHED, freed, is_canonical, parse
 
 PLACE = ("uuid", "gpu_id", "device", "model_name", "hostname")
 WORK = ("container", "pod", "namespace")
+
+_Item = TypeVar("_Item")
 
 
 class Readings(NamedTuple):
@@ -86,6 +88,33 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
     )
 
 
+def merged(parts: Sequence[Readings]) -> Readings:
+    """The readings of several ranges as those of one; `row` and `faults` count from the start of the first already."""
+    if len(parts) == 1:
+        return parts[0]
+    gpus: dict[Gpu, int] = {}
+    metrics: dict[str, int] = {}
+    workloads: dict[Workload, int] = {}
+    return Readings(
+        row=np.concatenate([part.row for part in parts]),
+        time=np.concatenate([part.time for part in parts]),
+        gpu=np.concatenate([_numbered(part.gpus, gpus)[part.gpu] for part in parts]),
+        metric=np.concatenate([_numbered(part.metrics, metrics)[part.metric] for part in parts]),
+        workload=np.concatenate([_numbered(part.workloads, workloads)[part.workload] for part in parts]),
+        value=np.concatenate([part.value for part in parts]),
+        blank=sum(part.blank for part in parts),
+        faults=[fault for part in parts for fault in part.faults],
+        gpus=list(gpus),
+        metrics=list(metrics),
+        workloads=list(workloads),
+    )
+
+
+def _numbered(items: Sequence[_Item], numbers: dict[_Item, int]) -> NDArray[np.int32]:
+    """The number of each item; new ones are given the next."""
+    return np.array([numbers.setdefault(item, len(numbers)) for item in items], np.int32)
+
+
 def _values(layout: Layout, arrays: dict[int, Any], rows: int) -> tuple[Cells, Cells]:
     """(metric, value) of each reading; the columns of a wide file are laid row by row."""
     if not layout.metrics:
@@ -128,7 +157,7 @@ def _metrics(metric: Cells, row: NDArray[np.int64]) -> tuple[list[str], NDArray[
     """(names, index of each reading's): two spellings that differ in blanks are one name."""
     codes, kept = pd.factorize(metric.codes[row])
     names: dict[str, int] = {}
-    number = np.array([names.setdefault(metric.texts[int(code)], len(names)) for code in kept], np.int32)
+    number = _numbered([metric.texts[int(code)] for code in kept], names)
     return list(names), number[codes]
 
 
@@ -147,7 +176,9 @@ def _dimensions(
     pairs = np.empty((len(first), 2), np.int32)
     for number, position in enumerate(first):
         values = tuple(column.texts[column.codes[record[position]]] for column in columns)
-        gpu, workload = _identify(values, texts[text_codes[position]])
+        text = texts[text_codes[position]]
+        identify = _identify if len(text) + sum(map(len, values)) <= CACHED else _identify.__wrapped__
+        gpu, workload = identify(values, text)
         pairs[number] = gpus.setdefault(gpu, len(gpus)), workloads.setdefault(workload, len(workloads))
     of_reading = pairs[combined]
     return list(gpus), list(workloads), np.ascontiguousarray(of_reading[:, 0]), np.ascontiguousarray(of_reading[:, 1])

@@ -43,6 +43,21 @@ class Records:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def cut(self, low: int, high: int) -> "Records":
+        """The records low .. high - 1 by themselves, in memory of their own.
+
+        What lies between them (blank lines, the rest of lines too long) is left out where it is the larger part:
+        then `data` holds one record per line and is no longer a piece of the file.
+        """
+        starts, ends = self.starts[low:high], self.ends[low:high]
+        sizes, first = ends - starts, int(starts[0])
+        data = self.data[first : int(ends[-1])]
+        starts = starts - first
+        if len(data) > 2 * int(sizes.sum() + len(sizes)):
+            data = b"\n".join(data[at : at + size] for at, size in zip(starts.tolist(), sizes.tolist(), strict=True))
+            starts = np.cumsum(sizes + 1) - sizes - 1
+        return Records(self.offset + first, data, starts, starts + sizes, self.broken[low:high], self.joined)
+
 
 def scan(read: Read, offset: int, fields: int, chunk: int = CHUNK) -> Iterator[Records]:
     """The records from `offset` (the start of one) to the end of the file, some at a time.

@@ -34,19 +34,15 @@ class Parsed(NamedTuple):
 
 
 class Slice:
-    """The records low .. high - 1 of each of one or more scanned pieces."""
+    """Records that follow each other, of one or more pieces that were cut from a file."""
 
-    def __init__(self, parts: Sequence[tuple[Records, int, int]]) -> None:
-        pieces = [piece.data[int(piece.starts[low]) : int(piece.ends[high - 1])] for piece, low, high in parts]
-        places = np.cumsum([0, *(len(piece) + 1 for piece in pieces)])
-        self._data = b"\n".join(pieces)
-        moves = [int(place - piece.starts[low]) for place, (piece, low, _) in zip(places, parts, strict=False)]
-        self._starts = np.concatenate(
-            [p.starts[low:high] + by for (p, low, high), by in zip(parts, moves, strict=True)]
-        )
-        self._ends = np.concatenate([p.ends[low:high] + by for (p, low, high), by in zip(parts, moves, strict=True)])
-        self._joined = any(piece.joined for piece, _, _ in parts)
-        self.broken = np.concatenate([piece.broken[low:high] for piece, low, high in parts])
+    def __init__(self, parts: Sequence[Records]) -> None:
+        places = np.cumsum([0, *(len(part.data) + 1 for part in parts)])
+        self._data = b"\n".join(part.data for part in parts)
+        self._starts = np.concatenate([part.starts + place for part, place in zip(parts, places, strict=False)])
+        self._ends = np.concatenate([part.ends + place for part, place in zip(parts, places, strict=False)])
+        self._joined = any(part.joined for part in parts)
+        self.broken = np.concatenate([part.broken for part in parts])
 
     def __len__(self) -> int:
         return len(self.broken)

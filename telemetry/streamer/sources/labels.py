@@ -39,7 +39,7 @@ GPU_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
 CACHED = 1_500
 """Longest texts whose parsed form is remembered, in characters: thousands of longer ones would fill the memory."""
 
-_PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_]*+)="((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_]*+)="([^"\\]*+(?:\\.[^"\\]*+)*+)"', re.DOTALL)
 _PAIRS = re.compile(rf"{_PAIR.pattern}(?:,{_PAIR.pattern})*+", re.DOTALL)
 _METRIC_OPENS = f'{METRIC_LABEL}="'
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

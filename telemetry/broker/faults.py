@@ -79,6 +79,9 @@ def _ours(error: Exception) -> BrokerError:
         driver.RedisClusterException,
         driver.InvalidResponse,
     )
-    if kind in _PASSING or isinstance(error, passing):
+    moving = type(error) is driver.ClusterError  # that class itself: redirected more often than the driver follows
+    if moving:
+        text = f"the topic's keys are on their way from one node to another: {text}"
+    if moving or kind in _PASSING or isinstance(error, passing):
         return BrokerUnavailable(f"the server cannot serve now: {text}")
     return BrokerError(text)

@@ -12,7 +12,7 @@ import pytest
 from telemetry.broker import Topic, TopicStats
 from tests.fixtures.broker import MakeTopic
 from tests.fixtures.servers_redis import Server
-from tests.fixtures.topologies import Sentinels
+from tests.fixtures.topologies import Cluster, Sentinels
 from tests.fixtures.traffic import Traffic, asked
 from tests.fixtures.wait import until
 
@@ -67,4 +67,57 @@ def test_what_a_failover_loses_is_published_again(
         traffic.flows()
         finished(traffic)
     assert traffic.ledger.republished > 0
+    nothing_left_beside(make())
+
+
+def test_traffic_goes_on_when_the_owner_of_the_slot_is_killed_and_comes_back(
+    cluster: Cluster, by: Callable[[str], Callable[[], Topic]]
+) -> None:
+    make = by(cluster.url)
+    owner = cluster.owner(make().keys.stream)
+    with Traffic(make) as traffic:
+        traffic.flows()
+        owner.stop()
+        until(lambda: cluster.misses(owner), "the others miss it")
+        owner.start()
+        traffic.flows()
+        finished(traffic)
+    nothing_left_beside(make())
+
+
+def test_traffic_goes_on_while_the_slot_moves_to_another_node(
+    cluster: Cluster, by: Callable[[str], Callable[[], Topic]]
+) -> None:
+    make = by(cluster.url)
+    stream = make().keys.stream
+    slot, source = cluster.slot(stream), cluster.owner(stream)
+    target = next(node for node in cluster.nodes if node is not source)
+    with Traffic(make) as traffic:
+        traffic.flows()
+        cluster.begin_move(slot, source, target)
+        traffic.flows()  # the keys are all at one node still
+        assert cluster.move_keys(slot, source, target, at_most=2) == 2
+        traffic.stands()
+        while cluster.move_keys(slot, source, target):
+            pass
+        cluster.end_move(slot, source, target)
+        traffic.flows()
+        finished(traffic)
+        assert cluster.owner(stream) is target
+    nothing_left_beside(make())
+
+
+def test_traffic_goes_on_when_the_slots_replica_takes_over(
+    cluster: Cluster, by: Callable[[str], Callable[[], Topic]]
+) -> None:
+    make = by(cluster.url)
+    stream = make().keys.stream
+    owner = cluster.owner(stream)
+    replica = cluster.replica_of(owner)
+    with Traffic(make) as traffic:
+        traffic.flows()
+        owner.stop()
+        until(lambda: cluster.owner(stream) is replica, "the replica is promoted")
+        traffic.flows()
+        finished(traffic)
     nothing_left_beside(make())

@@ -1,7 +1,9 @@
 """The file as a whole: what is no source, what changed, how it is indexed, and that memory stays flat."""
 
+import bz2
 import gzip
 import hashlib
+import lzma
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +37,13 @@ HEADER = ",".join(NAMES)
         (GOOD.replace(b"\n", b"\r"), r"has lines that end in CR alone; convert it with tr '\r' '\n'"),
         (b"\xff" + GOOD, "the first line is no CSV header in UTF-8; a comma-separated DCGM export is needed"),
         (b"a" * MAX_RECORD, f"has a first line longer than {MAX_RECORD} bytes"),
+        (bz2.compress(GOOD), "is compressed; unpack it with bunzip2 -k"),
+        (lzma.compress(GOOD), "is compressed; unpack it with unxz -k"),
+        (b"PAR1....", "is a Parquet file; export it as CSV"),
         (f"a\1,{HEADER}\n".encode(), "with control characters"),
+        (b"\x1b[31mred,a\xc2\x85b,c\x0bd\n1,2,3\n", "with control characters"),
+        (f'{HEADER},"of two\nlines"\n'.encode(), "the header's quotes do not match; a header of one line is needed"),
+        (f"{HEADER},{','.join([f'column{i}' for i in range(600)] * 2)}\n".encode(), "more than once; rename one"),
         (f"{'a' * 1025},{HEADER}\n".encode(), "the header has a name of more than 1024 characters"),
         (GOOD.replace(b",", b";"), "the header has no column metric_name, value, gpu_id, uuid (or hostname); it has: "),
         (GOOD.replace(b"gpu_id", b"number"), "the header has no column gpu_id; it has: timestamp, metric_name, number"),
@@ -54,6 +62,7 @@ def test_a_file_that_is_no_export_is_refused_with_the_remedy(tmp_path: Path, con
     assert str(error.value).startswith(f"{path}: ")
     assert message in str(error.value)
     assert len(str(error.value)) < 800
+    assert str(error.value).isprintable()
 
 
 def test_times_are_asked_for_only_when_they_are_wanted() -> None:

@@ -6,12 +6,15 @@ column per metric).
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from telemetry.block import MAX_TEXT
 from telemetry.streamer.errors import SourceError
 from telemetry.streamer.sources.records import MAX_RECORD
+from telemetry.streamer.sources.slices import fields_of
 
 ALIASES = {
     "timestamp": ("timestamp", "_time", "time"),
@@ -35,8 +38,12 @@ _MAGIC = {
     b"\x1f\x8b": "is compressed; unpack it with gunzip -k",
     b"\x28\xb5\x2f\xfd": "is compressed; unpack it with unzstd",
     b"PK\x03\x04": "is a zip archive; unpack it with unzip",
+    b"BZh": "is compressed; unpack it with bunzip2 -k",
+    b"\xfd7zXZ\0": "is compressed; unpack it with unxz -k",
+    b"PAR1": "is a Parquet file; export it as CSV",
 }
 _BOM = b"\xef\xbb\xbf"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 KnowsMetric = Callable[[str], bool]
 
@@ -86,11 +93,13 @@ def parse_header(line: bytes, knows_metric: KnowsMetric, *, times: bool) -> Layo
         names = [name.strip() for name in next(csv.reader(io.StringIO(line.decode("utf-8"), newline="")))]
     except (UnicodeDecodeError, csv.Error, StopIteration):
         raise SourceError("the first line is no CSV header in UTF-8; a comma-separated DCGM export is needed") from None
-    if any(len(name) > MAX_TEXT or "\1" in name for name in names):
+    if any(len(name) > MAX_TEXT or _CONTROL.search(name) for name in names):
         raise SourceError(f"the header has a name of more than {MAX_TEXT} characters or with control characters")
+    if fields_of(line) is None:
+        raise SourceError("the header's quotes do not match; a header of one line is needed")
     lowered = [name.lower() for name in names]
-    if twice := sorted({name for name in lowered if name and lowered.count(name) > 1}):
-        raise SourceError(f"the header names {', '.join(twice)} more than once; rename one of them")
+    if twice := sorted(name for name, times in Counter(lowered).items() if name and times > 1):
+        raise SourceError(f"the header names {', '.join(twice)[:300]} more than once; rename one of them")
     column = {
         field: lowered.index(alias)
         for field, aliases in ALIASES.items()

@@ -95,6 +95,8 @@ def test_a_change_of_pod_splits_no_gpu() -> None:
         ({"uuid": "", "Hostname": ""}, "uuid and hostname are both empty"),
         ({"uuid": " ", "Hostname": ""}, "uuid and hostname are both empty"),
         ({"metric_name": ""}, "metric_name is empty"),
+        ({"value": "9" * 1025}, "value has 1025 characters, more than 1024"),
+        ({"value": "\0"}, "value holds a control character"),
         ({"pod": "p" * 1025}, "pod has 1025 characters, more than 1024"),
         ({"labels_raw": "x" * 16385}, "labels_raw has 16385 characters, more than 16384"),
         ({"container": "a\0b"}, "container holds a control character"),
@@ -239,6 +241,13 @@ def test_a_wide_cell_is_blank_or_rejected_alone() -> None:
     block = block_of(export(*(WIDE_ROW[:3] + part + WIDE_ROW[6:] for part in cells), names=WIDE))
     assert (block.rows, block.blank, block.dt.tolist(), block.value.tolist()) == (6, 2, [2, 3], [3, 1])
     assert [item.row for item in block.rejected] == [1, 5]
+
+
+def test_a_cell_under_a_long_name_has_a_reason_that_fits_a_block() -> None:
+    name = "DCGM_" + "x" * 1019
+    block = block_of(export(["0", "GPU-1", "0" * 1025], ["0", "GPU-1", "1"], names=["gpu_id", "uuid", name]))
+    assert (block.stored, list(block.metrics)) == (1, [name])
+    assert block.rejected[0].reason == f"{name[:40]} has 1025 characters, more than 1024"
 
 
 def test_an_unusable_wide_row_is_rejected_for_each_of_its_readings() -> None:

@@ -80,16 +80,17 @@ def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:
     texts = _harmless(array.dictionary, limit)
     if texts is not None:
         return Cells(codes, [text.strip() for text in texts] if trim else texts, {})
+    name = field[:40]  # of a wide file: as long as any text, where a reason must not be
     faults: dict[int, str] = {}
     texts = []
     for code, raw in enumerate(array.dictionary.to_pylist()):
         text = raw.decode("utf-8", "replace")
         if len(text) > limit:
-            faults[code] = f"{field} has {len(text)} characters, more than {limit}"
+            faults[code] = f"{name} has {len(text)} characters, more than {limit}"
         elif "\0" in text or "\1" in text:
-            faults[code] = f"{field} holds a control character"
+            faults[code] = f"{name} holds a control character"
         elif "\N{REPLACEMENT CHARACTER}" in text and not _is_utf8(raw):
-            faults[code] = f"{field} is not UTF-8"
+            faults[code] = f"{name} is not UTF-8"
         text = text[:limit]
         texts.append(text.strip() if trim else text)
     return Cells(codes, texts, faults)

@@ -64,7 +64,7 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
             (_repeat(fields["gpu_id"], per), _empty(fields["gpu_id"], "gpu_id")),
             (_repeat(_either(fields["uuid"], fields["hostname"]), per), {0: "uuid and hostname are both empty"}),
             (_repeat(fields["timestamp"], per), time_faults),
-            (value, value.faults | value_faults),
+            (value, value_faults | value.faults),
         ],
         rows * per,
     )

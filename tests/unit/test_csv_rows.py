@@ -82,6 +82,29 @@ def test_a_mig_instance_is_a_gpu_of_its_own() -> None:
     assert [labels for *_, labels in stored(block)] == labels
 
 
+def test_a_mig_instance_goes_by_columns_of_its_own_too() -> None:
+    names, blank = [*NAMES, "gpu_i_profile", "GPU_I_ID"], ["", ""]
+    block = block_of(
+        export(
+            *([*row(), "1g.10gb", i] for i in ("1", "2")),
+            [*row(labels_raw='GPU_I_ID="1",GPU_I_PROFILE="1g.10gb"'), "1g.10gb", "1"],
+            [*row(labels_raw='GPU_I_ID="2",GPU_I_PROFILE="1g.10gb"'), *blank],
+            [*row(labels_raw="of no form"), "1g.10gb", "1"],
+            [*row(labels_raw='GPU_I_ID="7"'), "1g.10gb", "1"],
+            [*row(), *blank],
+            names=names,
+        )
+    )
+    assert [gpu.labels for gpu in block.gpus] == [
+        '{"GPU_I_ID":"1","GPU_I_PROFILE":"1g.10gb"}',
+        '{"GPU_I_ID":"2","GPU_I_PROFILE":"1g.10gb"}',
+        "{}",
+    ]
+    assert block.gpu.tolist() == [0, 1, 0, 1, 0, 0, 2]
+    both = ['GPU_I_ID="1",GPU_I_PROFILE="1g.10gb"', 'GPU_I_ID="2",GPU_I_PROFILE="1g.10gb"']
+    assert [labels for *_, labels in stored(block)] == ["", "", *both, "of no form", 'GPU_I_ID="7"', ""]
+
+
 def test_a_change_of_pod_splits_no_gpu() -> None:
     block = block_of(export(row(pod="a"), row(pod="b", labels_raw='job="j"')))
     assert (len(block.gpus), len(block.workloads)) == (1, 2)

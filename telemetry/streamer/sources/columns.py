@@ -29,6 +29,8 @@ ALIASES = {
     "namespace": ("namespace",),
     "value": ("value", "_value"),
     "labels_raw": ("labels_raw", "labels"),
+    "GPU_I_ID": ("gpu_i_id",),
+    "GPU_I_PROFILE": ("gpu_i_profile",),
 }
 """Field of a reading -> names of its column, the first found wins."""
 

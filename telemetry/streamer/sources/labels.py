@@ -34,7 +34,7 @@ COLUMN_OF = {
 (store/sql/idempotent/100_labels.sql)."""
 
 GPU_LABELS = ("GPU_I_ID", "GPU_I_PROFILE")
-"""Labels that are part of a GPU's identity: its MIG instance."""
+"""Labels, or columns, that are part of a GPU's identity: its MIG instance. In byte order."""
 
 CACHED = 1_500
 """Longest texts whose parsed form is remembered, in characters: thousands of longer ones would fill the memory."""
@@ -49,24 +49,21 @@ def parse(text: str, columns: Mapping[str, str]) -> tuple[Labels, Labels]:
     """(labels of the GPU, labels of the workload) of one text.
 
     `text` is labels_raw with METRIC_MARK in the place of the metric's name when it was the column's;
-    `columns` are the fields of the row.
+    `columns` are the fields of the row. A MIG instance goes by its columns, else by its labels.
     """
-    if not text:
-        return "{}", "{}"
-    pairs = _pairs(text)
+    mig = {name: columns[name] for name in GPU_LABELS if columns.get(name)}
+    pairs = _pairs(text) if text else []
     if pairs is None:
-        return "{}", _dump(text)
+        return _dump(mig), _dump(text)
     labels: dict[str, str | None] = {}
-    mig: dict[str, str | None] = {}
     for name, value in pairs:
-        if name in GPU_LABELS and _plain(value):
-            mig[name] = value
+        if name in GPU_LABELS and _plain(value) and mig.setdefault(name, value) == value:
             labels[name] = None
         elif (name == METRIC_LABEL and value == METRIC_MARK) or (_plain(value) and _determined(name, value, columns)):
             labels[name] = None
         else:
             labels[name] = unescape(value)
-    return _dump(mig), _dump(labels)
+    return _dump({name: mig[name] for name in GPU_LABELS if name in mig}), _dump(labels)
 
 
 def freed(text: str) -> tuple[str | None, str]:

@@ -16,10 +16,12 @@ from telemetry.block import MAX_LABELS, MAX_TEXT, Gpu, Workload
 from telemetry.catalog import blank_mask
 from telemetry.streamer.sources.cells import Cells, first_fault, numbers_of, texts_of, times_of
 from telemetry.streamer.sources.columns import Layout
-from telemetry.streamer.sources.labels import CACHED, freed, is_canonical, parse
+from telemetry.streamer.sources.labels import CACHED, GPU_LABELS, freed, is_canonical, parse
 
 PLACE = ("uuid", "gpu_id", "device", "model_name", "hostname")
 WORK = ("container", "pod", "namespace")
+DETERMINES = (*PLACE, *WORK, *GPU_LABELS)
+"""Fields that, with labels_raw, say which GPU and which workload."""
 
 _Item = TypeVar("_Item")
 
@@ -51,7 +53,7 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
             return Cells.constant(rows)
         return texts_of(arrays[layout.column[field]], field, limit, trim=trim)
 
-    fields = {field: cells(field) for field in (*PLACE, *WORK, "timestamp")}
+    fields = {field: cells(field) for field in (*DETERMINES, "timestamp")}
     fields["labels_raw"] = cells("labels_raw", MAX_LABELS, trim=False)
     times, time_faults = times_of(fields["timestamp"]) if "timestamp" in layout.column else (np.zeros(1, np.int64), {})
     metric, value = _values(layout, arrays, rows)
@@ -165,10 +167,12 @@ def _dimensions(
     fields: dict[str, Cells], metric: Cells, record: NDArray[np.int64], row: NDArray[np.int64]
 ) -> tuple[list[Gpu], list[Workload], NDArray[np.int32], NDArray[np.int32]]:
     """(gpus, workloads, index of each reading's GPU, of its workload)."""
-    columns = [fields[name] for name in (*PLACE, *WORK)]
+    columns = [fields[name] for name in DETERMINES]
     text_codes, texts = _label_texts(fields["labels_raw"], metric, record, row)
-    combined = text_codes.astype(np.int64)
+    combined = pd.factorize(text_codes)[0].astype(np.int64)
     for column in columns:
+        if len(column.texts) == 1:  # such as a column that the file does not have
+            continue
         combined = pd.factorize(combined * len(column.texts) + column.codes[record])[0].astype(np.int64)
     first = _first_of_each(combined)
     gpus: dict[Gpu, int] = {}
@@ -193,8 +197,8 @@ def _first_of_each(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=1 << 14)
 def _identify(values: tuple[str, ...], text: str) -> tuple[Gpu, Workload]:
-    mig, labels = parse(text, dict(zip((*PLACE, *WORK), values, strict=True)))
-    return Gpu._make((*values[:5], mig)), Workload._make((*values[5:], labels))
+    mig, labels = parse(text, dict(zip(DETERMINES, values, strict=True)))
+    return Gpu._make((*values[:5], mig)), Workload._make((*values[5:8], labels))
 
 
 def _label_texts(

@@ -75,6 +75,13 @@ def test_without_uuid_a_gpu_is_its_place_on_its_host() -> None:
     assert {(gpu.hostname, gpu.gpu_id) for gpu in block.gpus} == {("host-1", "0"), ("host-1", "1"), ("host-2", "0")}
 
 
+def test_dcgms_no_value_is_no_identity() -> None:
+    rows = [row(uuid="<<<NOT_SUPPORTED>>>", Hostname=name) for name in ("host-1", "host-2", "<<<NULL>>>")]
+    block = block_of(export(*rows, row(gpu_id="<<<NULL>>>")))
+    assert [(gpu.uuid, gpu.hostname) for gpu in block.gpus] == [("", "host-1"), ("", "host-2")]
+    assert [item.reason for item in block.rejected] == ["uuid and hostname are both empty", "gpu_id is empty"]
+
+
 def test_a_mig_instance_is_a_gpu_of_its_own() -> None:
     labels = [f'GPU_I_ID="{i}",GPU_I_PROFILE="1g.10gb"' for i in (1, 2, 1)]
     block = block_of(export(*(row(labels_raw=text) for text in labels)))

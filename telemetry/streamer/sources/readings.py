@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from telemetry.block import MAX_LABELS, MAX_TEXT, Gpu, Workload
-from telemetry.catalog import blank_mask
+from telemetry.catalog import blank_mask, is_blank_text
 from telemetry.streamer.sources.cells import Cells, first_fault, numbers_of, texts_of, times_of
 from telemetry.streamer.sources.columns import Layout
 from telemetry.streamer.sources.labels import CACHED, GPU_LABELS, freed, is_canonical, parse
@@ -54,6 +54,7 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
         return texts_of(arrays[layout.column[field]], field, limit, trim=trim)
 
     fields = {field: cells(field) for field in (*DETERMINES, "timestamp")}
+    fields |= {field: _without_blanks(fields[field]) for field in ("uuid", "gpu_id", "hostname")}
     fields["labels_raw"] = cells("labels_raw", MAX_LABELS, trim=False)
     times, time_faults = times_of(fields["timestamp"]) if "timestamp" in layout.column else (np.zeros(1, np.int64), {})
     metric, value = _values(layout, arrays, rows)
@@ -133,6 +134,11 @@ def _values(layout: Layout, arrays: dict[int, Any], rows: int) -> tuple[Cells, C
 
 def _repeat(cells: Cells, per: int) -> Cells:
     return cells if per == 1 else Cells(np.repeat(cells.codes, per), cells.texts, cells.faults)
+
+
+def _without_blanks(cells: Cells) -> Cells:
+    """DCGM's texts for "no value" are no identity: by them all GPUs that lack one would be the same."""
+    return Cells(cells.codes, ["" if is_blank_text(text) else text for text in cells.texts], cells.faults)
 
 
 def _empty(cells: Cells, field: str) -> dict[int, str]:

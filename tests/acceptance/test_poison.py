@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -127,15 +128,17 @@ def test_each_poison_dies_alone_and_what_can_be_mended_is_stored_once(
         owner.execute(f"ALTER TABLE samples ADD CONSTRAINT wrong CHECK (value <> {REFUSED:g})")
         collector, streamer = Mortal(pipeline, *collecting, **deadly), Mortal(pipeline, *streaming, **deadly)
 
-        def is_over() -> bool:
+        def deaths() -> int:
             collector.revive(store)
             streamer.revive(store)
-            return not streamer.process.running and len(dead(pipeline)) == len(BY_HAND) + 1
+            return streamer.deaths
 
-        eventually(is_over, "each poison is dead")
+        for number in range(1, 6):
+            eventually(partial(lambda least: deaths() >= least, number), f"death {number} of a streamer")
+        eventually(lambda: deaths() and len(dead(pipeline)) == len(BY_HAND) + 1, "each poison is dead")
+        assert pipeline.run.end(streamer.process).code == 0
         eventually(lambda: pipeline.topic.stats().depth == 0, "an empty queue")
         collector.end()
-        assert pipeline.run.end(streamer.process).code == 0
         owner.execute("ALTER TABLE samples DROP CONSTRAINT wrong")
     (name,) = {id.rpartition(":")[0] for id in dead(pipeline)} - {"hand"}
     found = dead(pipeline)

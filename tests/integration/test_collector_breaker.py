@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -14,14 +15,19 @@ from tests.fixtures.collectors import Collecting, Running
 from tests.fixtures.ledger import a_block
 from tests.fixtures.wait import until
 
+RIGHT: LiteralString = """
+CREATE OR REPLACE FUNCTION fine(value double precision) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
+"""
+WRONG = RIGHT.replace("true", "value < 0")
+
 
 @contextmanager
-def refusing(collecting: Collecting) -> Iterator[None]:
-    """A schema that refuses every sample, until the `with` ends."""
+def checked(collecting: Collecting) -> Iterator[psycopg.Connection]:
+    """A schema with a check that refuses nothing, yet."""
     with psycopg.connect(collecting.store.database.owner, autocommit=True) as owner:
-        owner.execute("ALTER TABLE samples ADD CONSTRAINT wrong CHECK (value < 0) NOT VALID")
-        yield
-        owner.execute("ALTER TABLE samples DROP CONSTRAINT wrong")
+        owner.execute(RIGHT)
+        owner.execute("ALTER TABLE samples ADD CONSTRAINT wrong CHECK (fine(value))")
+        yield owner
 
 
 def publish(collecting: Collecting, count: int) -> None:
@@ -50,9 +56,10 @@ def test_a_schema_that_refuses_everything_is_waited_for_and_nothing_is_lost(
 ) -> None:
     caplog.set_level(logging.WARNING, logger="telemetry.broker.breaker")
     running = collecting.collect()
-    publish(collecting, 40)
-    collecting.drained()
-    with refusing(collecting):
+    with checked(collecting) as owner:
+        publish(collecting, 40)
+        collecting.drained()
+        owner.execute(WRONG)
         publish(collecting, 100)
         until(lambda: why(running))
         assert "of the last 20 messages were refused" in why(running)
@@ -68,6 +75,7 @@ def test_a_schema_that_refuses_everything_is_waited_for_and_nothing_is_lost(
         assert 0 < diverted <= 2 * 14
         assert collecting.topic.stats().depth == 100 - diverted
         assert collecting.topic.stats().redelivered == 0
+        owner.execute(RIGHT)
     collecting.drained()
     until(lambda: running.ready and other.ready)
     until(lambda: gauge(running) == 0)

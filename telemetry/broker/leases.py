@@ -96,7 +96,7 @@ class Leases:
         return [entry.decode() for entry in lost]
 
     def settle(self, messages: Sequence[Message], *, dead: bool = False) -> int:
-        """Acknowledge and delete; how many were pending until now. Not fenced: the work is done."""
+        """Acknowledge and delete; how many were in the queue until now. Not fenced: the work is done."""
         entries = [(entry, message.id) for message in messages for entry in message.entries]
         return sum(self._settle(entries[at : at + MOST_AT_ONCE], dead) for at in range(0, len(entries), MOST_AT_ONCE))
 

@@ -234,6 +234,18 @@ def test_a_late_acknowledgement_leaves_the_message_that_has_its_entry_now(topic:
     assert topic.stats().depth == 0
 
 
+def test_what_is_acknowledged_after_a_failover_lost_its_delivery_is_counted(topic: Topic, server: Server) -> None:
+    publish(topic, "a")
+    leases = topic.leases("one")
+    (message,) = leases.take(1)
+    with closing(server.client()) as client:  # as a replica that learned of the message, not of who has it
+        client.xgroup_destroy(topic.keys.stream, topic.group)
+        client.xgroup_create(topic.keys.stream, topic.group, id="0")
+    assert [leases.settle([message]) for _ in range(2)] == [1, 0]
+    stats = topic.stats()
+    assert (stats.published, stats.acked, stats.acked_rows, stats.depth) == (1, 1, 1, 0)
+
+
 def test_a_lapsed_lease_behind_many_live_ones_is_found(make_topic: MakeTopic) -> None:
     topic = make_topic(capacity=200, lease=30.0)
     publish(topic, *(f"m:{n}" for n in range(100)))

@@ -1,7 +1,7 @@
 -- Be done with messages: acknowledge, delete, forget the ids.
 -- KEYS  1 stream  2 ids (message id -> entry)  3 rows (entry -> rows)  4 stats
 -- ARGV  1 group  2 "acked" | "dead", the total to raise  3.. n entries, then n message ids ("" for none)
--- Returns how many were pending until now (a repeated call returns 0)
+-- Returns how many were in the queue until now (a repeated call returns 0)
 -- One script, because XLEN is the bound: an entry acknowledged but not deleted would take up room for ever. The only
 -- script that does not ask who owns the entry: the work is done, whoever did it.
 local stream, ids, rows, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -31,8 +31,9 @@ for i = 3, 2 + n do
 end
 if #entries == 0 then return 0 end
 
+-- Pending without an entry: deleted by hand. An entry that is not pending: a failover lost its delivery.
 local settled = redis.call('XACK', stream, group, unpack(entries))
-redis.call('XDEL', stream, unpack(entries))
+settled = math.max(settled, redis.call('XDEL', stream, unpack(entries)))
 local sum = 0 -- of rows that were counted when published and are settled for the first time
 for _, known in ipairs(redis.call('HMGET', rows, unpack(entries))) do
   if known then sum = sum + tonumber(known) end

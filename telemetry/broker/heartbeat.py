@@ -29,6 +29,7 @@ class Heartbeat:
         self._leases, self._hooks, self._limit, self._clock = leases, hooks, limit, clock
         self._held: set[str] = set()
         self._lost: set[str] = set()
+        self._leaving: set[str] = set()
         self._lock = threading.Lock()
         self._beating = threading.Lock()
         self._over = threading.Event()
@@ -62,15 +63,23 @@ class Heartbeat:
 
     def hold(self, entries: Iterable[str]) -> None:
         """Renew these from now on."""
+        gained = list(entries)
         with self._lock:
-            self._held.update(entries)
-            self._lost.difference_update(entries)
+            self._held.update(gained)
+            for kept in (self._lost, self._leaving):
+                kept.difference_update(gained)
+
+    def leave(self, entries: Iterable[str]) -> None:
+        """Renew these until they are dropped, but that the server has them no more is not a loss: they are settled."""
+        with self._lock:
+            self._leaving.update(entries)
 
     def drop(self, entries: Iterable[str]) -> None:
         """Renew these no longer."""
+        gone = list(entries)
         with self._lock:
-            self._held.difference_update(entries)
-            self._lost.difference_update(entries)
+            for kept in (self._held, self._lost, self._leaving):
+                kept.difference_update(gone)
 
     def held(self) -> set[str]:
         """What is renewed."""
@@ -100,8 +109,8 @@ class Heartbeat:
                 return []
             lost = self._leases.keep(sorted(held))
         with self._lock:
-            gone = [entry for entry in lost if entry in self._held]  # settled meanwhile: not lost
-            self._held.difference_update(gone)
+            gone = [entry for entry in lost if entry in self._held - self._leaving]  # settled meanwhile: not lost
+            self._held.difference_update(lost)
             self._lost.update(gone)
         return gone
 

@@ -88,9 +88,12 @@ class Holding:
             self._owed.popleft()
 
     def _settle(self, messages: Sequence[Message], *, dead: bool) -> None:
+        entries = [entry for message in messages for entry in message.entries]
+        self._heart.leave(entries)  # the server may be done with them before we hear of it, if we ever do
+
         def settle() -> None:
             self._leases.settle(messages, dead=dead)
-            self._heart.drop(entry for message in messages for entry in message.entries)
+            self._heart.drop(entries)
 
         self._now_or_owed(settle)
 

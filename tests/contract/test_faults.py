@@ -47,6 +47,23 @@ def test_an_ack_whose_reply_was_lost_is_counted_once(proxied: Proxied) -> None:
     assert (stats.acked, stats.depth, stats.redelivered, proxy.lost) == (3, 0, 0, 1)
 
 
+def test_what_was_acknowledged_is_not_told_as_a_lost_lease(proxied: Proxied) -> None:
+    topic, proxy = proxied(lease=20.0)  # the test beats, no thread does
+    publish(topic, "warm")
+    with topic.consumer() as consumer:
+        loop = Loop(consumer)
+        assert loop.ids() == ["warm"]
+        publish(topic, "a", "b")
+        batch = loop.next()
+        acknowledged, taken = batch.messages
+        proxy.lose_reply(sha("settle"))
+        batch.ack([acknowledged])
+        assert proxy.lost == 1
+        topic.leases("another").settle([taken])
+        assert consumer.heart.beat() == [taken.entry]
+        assert batch.lost == [taken]
+
+
 def test_an_ack_that_could_not_be_sent_is_sent_later(proxied: Proxied, caplog: pytest.LogCaptureFixture) -> None:
     topic, proxy = proxied()
     publish(topic, "a")

@@ -1,0 +1,86 @@
+"""What a run came to: one object for a machine, lines for a person, and whether the promise held.
+
+What does not live here: looking (`watch`, `compare`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tests.chaos.compare import Found
+from tests.chaos.run import Outcome
+from tests.chaos.watch import Watch
+from tests.chaos.world import World
+
+
+@dataclass
+class Report:
+    """The result of one run."""
+
+    result: dict[str, Any]
+    faults_seen: list[str]
+
+    @property
+    def held(self) -> bool:
+        """Whether the promise held."""
+        return not any(self.result[name] for name in MUST_BE_ZERO) and not self.result["wrong"]
+
+    @property
+    def lines(self) -> list[str]:
+        """For a person."""
+        shown = {name: value for name, value in self.result.items() if not isinstance(value, (list, dict))}
+        return [
+            *self.faults_seen,
+            *(f"fault not possible here: {kind}: {why}" for kind, why in self.result["not_here"].items()),
+            *(f"recovery from {kind}: {seconds} s" for kind, seconds in self.result["recovery_seconds"].items()),
+            *(f"WRONG: {text}" for text in self.result["wrong"]),
+            " ".join(f"{name}={value}" for name, value in shown.items()),
+            "the promise held" if self.held else "THE PROMISE WAS BROKEN",
+        ]
+
+
+MOST_SHOWN = 20
+MUST_BE_ZERO = ("missing", "doubled", "over_capacity", "unexplained_deaths", "innocent_dead")
+
+
+def report(world: World, watch: Watch, outcome: Outcome, found: Found) -> Report:
+    """Everything that was seen, as one object."""
+    deaths = [f"{one.name} ended: {one.how}: {' | '.join(one.said)}" for one in world.roles.deaths]
+    innocent = [f"dead, and nobody made it so: {text}" for text in found.innocent]
+    read = found.read + found.dead_poison
+    dead = found.dead + found.dead_poison
+    adds_up = [] if read == found.stored + found.blank + found.rejected + dead else ["the sum is not what was read"]
+    wrong = [*outcome.stuck, *world.memory.violations, *deaths, *innocent, *found.wrong, *adds_up]
+    result = {
+        "seed": world.terms.seed,
+        "faults": len(outcome.done),
+        "read": read,
+        "stored": found.stored,
+        "blank": found.blank,
+        "rejected": found.rejected,
+        "dead": dead,
+        "missing": found.missing,
+        "doubled": found.doubled,
+        "over_capacity": watch.over,
+        "unexplained_deaths": len(deaths),
+        "innocent_dead": len(innocent),
+        "recovery_seconds": {kind: round(seconds, 2) for kind, seconds in sorted(outcome.recovery.items())},
+        "recovery_seconds_together": round(outcome.recovery_together, 2),
+        "faults_by_kind": dict(sorted(Counter(one.kind for one in outcome.done).items())),
+        "without_effect": [f"{one.kind}: {one.proof}" for one in outcome.without_effect],
+        "not_here": outcome.not_here,
+        "highest_queue": watch.highest,
+        "capacity": world.terms.capacity,
+        "redelivered": watch.redelivered,
+        "spent_attempts": watch.spent,
+        "api_answers": {str(status): times for status, times in sorted(watch.answers.items())},
+        "seconds": round(outcome.seconds, 1),
+        "tier": world.tier.value,
+        "queue_server": world.queue.server.kind,
+        "database_server": world.database.server.kind,
+        "wrong": [text[:600] for text in wrong[:MOST_SHOWN]],
+    }
+    seen = [f"{one.kind}: {one.proof}" for one in outcome.done]
+    return Report(result, [*seen, *(f"without effect: {one.kind}: {one.proof}" for one in outcome.without_effect)])

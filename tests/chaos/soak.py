@@ -1,0 +1,153 @@
+"""At full speed with the queue at its capacity, for minutes: what grows?
+
+What lives here: the samples, their slopes, and which of them must not rise. What does not: faults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import redis
+
+from tests.chaos.run import say
+from tests.chaos.world import Terms, World
+from tests.fixtures.pipeline import descendants
+
+EVERY = 2.0
+"""Seconds between samples."""
+WARM_UP = 0.2
+"""Part of the time that does not count, at least a minute."""
+WINDOW = 30.0
+"""Seconds of which the lowest sample stands for all: what is allocated for a moment is no growth."""
+MOST_MB_PER_HOUR = 1.0
+LONG_ENOUGH = 20.0
+"""Minutes from which a slope says something."""
+
+
+@dataclass
+class Soak:
+    """Samples by name, each with its time in seconds."""
+
+    times: list[float] = field(default_factory=list)
+    samples: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, at: float, values: dict[str, float]) -> None:
+        """One round of samples."""
+        self.times.append(at)
+        for name, value in values.items():
+            self.samples[name].append(value)
+
+    def slope(self, name: str) -> float:
+        """Growth per hour after the warm-up: through the lowest sample of each window."""
+        times, values = np.array(self.times), np.array(self.samples[name])
+        start = max(60.0, WARM_UP * times[-1]) if times[-1] > 180 else 0.5 * times[-1]
+        kept = times >= start
+        windows = ((times[kept] - start) // WINDOW).astype(int)
+        lowest = [values[kept][windows == one].min() for one in np.unique(windows)]
+        if len(lowest) < 3:
+            return 0.0
+        return float(np.polyfit(np.arange(len(lowest)) * WINDOW, lowest, 1)[0] * 3600)
+
+
+def soak(terms: Terms, minutes: float) -> dict[str, Any]:
+    """Run for so many minutes; the result, with `wrong` for what grew."""
+    seen = Soak()
+    with World(terms) as world, contextlib.closing(world.queue.client()) as client:
+        servers = [world.queue.server.kind, world.database.server.kind, world.tier.title]
+        say(f"soaking for {minutes:g} minutes: {', '.join(servers)}")
+        began = time.monotonic()
+        while (now := time.monotonic() - began) < minutes * 60:
+            with contextlib.suppress(psycopg.OperationalError, FileNotFoundError, ProcessLookupError):
+                seen.add(now, {**_of_processes(world), **_of_queue(world, client), **_of_database(world)})
+            if int(now / 60) != int((now - EVERY) / 60):
+                say(_line(seen))
+            time.sleep(EVERY)
+        stored = world.database.ask("SELECT coalesce(sum(stored), 0) FROM blocks")[0][0]
+        deaths = [f"{one.name} ended: {one.how}" for one in world.roles.deaths]
+    return _result(seen, minutes, int(stored), deaths, servers)
+
+
+def _result(seen: Soak, minutes: float, stored: int, deaths: list[str], servers: list[str]) -> dict[str, Any]:
+    memory = {name: round(seen.slope(name), 2) for name in seen.samples if name.endswith("_mb")}
+    counts = {name: round(seen.slope(name), 2) for name in seen.samples if not name.endswith("_mb")}
+    last = {name: round(values[-1], 1) for name, values in seen.samples.items()}
+    wrong = list(deaths)
+    if minutes >= LONG_ENOUGH:
+        wrong += [f"{name} grows by {slope} MB/hour" for name, slope in memory.items() if slope >= MOST_MB_PER_HOUR]
+    wrong += [f"{name} grows" for name in counts if _is_growing(seen.samples[name])]
+    full = np.mean(np.array(seen.samples["queue_depth"]) >= 0.9 * seen.samples["capacity"][-1])
+    return {
+        "minutes": minutes,
+        "servers": servers,
+        "stored": stored,
+        "rows_per_second": round(stored / (minutes * 60)),
+        "share_of_time_at_capacity": round(float(full), 2),
+        "mb_per_hour": memory,
+        "per_hour": counts,
+        "last": last,
+        "wrong": wrong,
+    }
+
+
+def _is_growing(values: list[float]) -> bool:
+    """Whether the lowest of the last quarter lies above the highest of the second: then it never came back."""
+    quarter = len(values) // 4
+    return quarter > 3 and min(values[-quarter:]) > max(values[quarter : 2 * quarter])
+
+
+def _of_processes(world: World) -> dict[str, float]:
+    """Memory that is a process' own (the server's shared buffers are not), open files, threads."""
+    found: dict[str, float] = {}
+    families = {role.name: [role.pid, *descendants(role.pid)] for role in world.roles.all}
+    for name, pid in (("queue", world.queue.server.pid), ("postgres", world.database.server.pid)):
+        families[name] = [pid or 0, *descendants(pid or 0)]
+    for name, pids in families.items():
+        found[f"{name}_mb"] = sum(_anonymous(pid) for pid in pids) / 1024
+        found[f"{name}_files"] = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids[:1])
+    return found
+
+
+def _anonymous(pid: int) -> float:
+    """KiB."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon"):
+                return float(line.split()[1])
+    return 0.0
+
+
+def _of_queue(world: World, client: redis.Redis) -> dict[str, float]:
+    stats = world.topic.stats()
+    memory: Any = client.info("memory")
+    clients: Any = client.info("clients")
+    return {
+        "queue_used_mb": memory["used_memory"] / (1 << 20),
+        "queue_connections": clients["connected_clients"],
+        "queue_depth": stats.depth,
+        "capacity": stats.capacity,
+        "consumers": len(stats.consumers),
+        "queued_ids": int(client.hlen(world.topic.keys.ids)),
+        "queued_rows": int(client.hlen(world.topic.keys.rows)),
+        "keys": int(client.dbsize()),
+    }
+
+
+def _of_database(world: World) -> dict[str, float]:
+    row = world.database.ask(
+        "SELECT (SELECT count(*) FROM blocks WHERE settled_at IS NULL),"
+        " (SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'telemetry-%')"
+    )[0]
+    return {"unsettled_blocks": float(row[0]), "database_connections": float(row[1])}
+
+
+def _line(seen: Soak) -> str:
+    last = {name: values[-1] for name, values in seen.samples.items()}
+    memory = " ".join(f"{name.removesuffix('_mb')}={value:.0f}" for name, value in last.items() if name.endswith("_mb"))
+    return f"{seen.times[-1] / 60:.0f} min: queue {last['queue_depth']:.0f}/{last['capacity']:.0f}; MB {memory}"

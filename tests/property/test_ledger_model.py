@@ -1,208 +1,196 @@
-"""The ledger against a model: whatever order things happen in, each block is settled once and every reading counted."""
+"""The ledger against a model: whatever order things happen in, each block is settled once and every reading counted.
+
+What lives here: one step at a time, by streamers, collectors, pruners and a person. What does not: deaths in mid-step,
+and steps at the same time (`test_ledger_model_crashes`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import count
-from typing import Any
-
-import psycopg
-from hypothesis import settings
+import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from telemetry.block import Block, Rejection
-from telemetry.store.gate import Standing, open_gate
+from telemetry.store.gate import Standing
 from telemetry.store.ledger import Reservation
-from tests.fixtures.ledger import Store, a_block
+from tests.fixtures.ledger import Store
+from tests.fixtures.ledger_model import Machine, Row, run_model
 
 PICK = st.integers(0, 10_000)
-SOURCES = count()
+WHO = st.integers(0, 1)
 
 
-@dataclass
-class Row:
-    """What the model knows of a ledger row."""
+class Model(Machine):
+    """Streamers, collectors, pruners and a person, one step at a time, on one source."""
 
-    rows: int
-    fate: str = "open"  # open, stored or dead
-    dead_id: int | None = None
-
-
-Message = tuple[int, int, int | None]
-"""(first row, rows, dead block that it replays) of what was ever published: it may be delivered again at any time."""
-
-
-class Model(RuleBasedStateMachine):
-    """Streamers, collectors and a person, one step at a time, on one source."""
-
-    def __init__(self, store: Store, collectors: list[Any]) -> None:
-        super().__init__()
-        self.store, self.writers = store, collectors
-        self.source = f"model-{next(SOURCES)}"
-        self.ledger = store.ledger(self.source)
-        self.rows: dict[int, Row] = {}
-        self.published: list[Message] = []
-        self.dropped = 0
-
-    def block(self, first_row: int, rows: int) -> Block:
-        """The readings of these rows: of three, one is blank, of four, one more is rejected."""
-        rejected = [Rejection(first_row, "value", str(first_row))] if rows > 3 else []
-        return a_block(self.source, first_row, rows, blank=int(rows > 2), rejected=rejected)
-
-    def some(self, fate: str, pick: int) -> tuple[int, Row]:
-        """One of the rows of this fate."""
-        found = [(first_row, row) for first_row, row in self.rows.items() if row.fate == fate]
-        return found[pick % len(found)]
-
-    def has(self, fate: str) -> bool:
-        """Whether there is one."""
-        return any(row.fate == fate for row in self.rows.values())
-
-    def expected(self, first_row: int, rows: int, when_open: Standing) -> Standing:
-        """What the gate must say."""
-        row = self.rows.get(first_row)
-        if row is None:
-            return Standing.STALE if self.rows else Standing.UNKNOWN
-        if row.fate != "open":
-            return Standing.DEAD if row.fate == "dead" else Standing.SETTLED
-        return when_open if row.rows == rows else Standing.OTHER
+    @initialize(stamped=st.booleans(), length=st.none() | st.integers(1, 60))
+    def begin(self, stamped: bool, length: int | None) -> None:
+        """A source of any kind."""
+        self.open(stamped, length)
 
     @rule(rows=st.integers(1, 6))
     def reserve(self, rows: int) -> None:
         """A streamer takes the next rows, and may die before it publishes them."""
+        known, length = self.known, self.ledger.length
         reserved = self.ledger.reserve(rows)
-        assert reserved == Reservation(sum(row.rows for row in self.rows.values()), rows, None, 0)
-        self.rows[reserved.first_row] = Row(rows)
+        known.reserved = True
+        if length is not None and known.next_row >= length:
+            assert reserved is None
+            return
+        assert reserved is not None
+        least = rows if length is None else min(rows, length - known.next_row)
+        assert reserved == Reservation(known.next_row, least, reserved.time0, 0)
+        assert (reserved.time0 is not None) == self.ledger.stamped
+        known.rows[known.next_row] = Row(least, reserved.time0, leased=True)
+        known.next_row += rows
 
-    @precondition(lambda self: self.has("open"))
     @rule(pick=PICK)
     def publish(self, pick: int) -> None:
         """A block comes into the queue, for the first time or again."""
-        first_row, row = self.some("open", pick)
-        self.published.append((first_row, row.rows, None))
+        if found := self.known.of_fate("open", pick):
+            self.known.send(found[0], found[1].rows)
 
-    @rule()
-    def republish(self) -> None:
-        """Everything that is due is claimed: what is open, and nothing else."""
+    @rule(first_row=st.integers(0, 20), rows=st.integers(1, 4))
+    def forge(self, first_row: int, rows: int) -> None:
+        """A message of rows that are perhaps not reserved, or in another size."""
+        self.known.send(first_row, rows)
+
+    @rule(pick=PICK, everything=st.booleans())
+    def lapse(self, pick: int, everything: bool) -> None:
+        """A lease runs out, or all of them."""
+        found = [first_row for first_row, row in self.known.rows.items() if row.leased and row.fate == "open"]
+        lapsed = found if everything or not found else [found[pick % len(found)]]
+        for first_row in lapsed:
+            self.known.rows[first_row].leased = False
+        lapse = "UPDATE blocks SET leased_until = '-infinity' WHERE source = %s AND first_row = ANY(%s)"
         with self.ledger.session.use() as connection:
-            connection.execute("UPDATE blocks SET leased_until = '-infinity' WHERE source = %s", (self.source,))
+            connection.execute(lapse, [self.known.source, lapsed])
+
+    @rule(absent=st.sets(st.integers(0, 9)), published=st.booleans())
+    def republish(self, absent: set[int], published: bool) -> None:
+        """What is due is what is open and not leased; of that, what the queue does not have is claimed."""
         due = self.ledger.due(-1, 1_000)
-        assert due == sorted(first_row for first_row, row in self.rows.items() if row.fate == "open")
-        while (claimed := self.ledger.claim(due)) is not None:
-            self.published.append((claimed.first_row, claimed.rows, None))
-            due.remove(claimed.first_row)
-        assert due == []
+        assert due == self.known.due()
+        wanted = [first_row for n, first_row in enumerate(due) if n in absent]
+        while (claimed := self.ledger.claim(wanted)) is not None:
+            row = self.known.rows[claimed.first_row]
+            row.leased, row.tries = True, row.tries + 1
+            assert claimed == Reservation(claimed.first_row, row.rows, row.time0, row.tries)
+            wanted.remove(claimed.first_row)
+            if published:
+                self.known.send(claimed.first_row, claimed.rows)
+                self.ledger.pardon(claimed.first_row)
+                row.tries = 0
+        assert wanted == []
 
-    @precondition(lambda self: self.has("open"))
     @rule(pick=PICK)
-    def split(self, pick: int) -> None:
-        """A block is too large for a message."""
-        first_row, row = self.some("open", pick)
-        if row.rows > 1:
-            keep = row.rows // 2
-            self.ledger.split(Reservation(first_row, row.rows, None, 0), keep)
-            self.rows[first_row + keep], row.rows = Row(row.rows - keep), keep
+    def renew(self, pick: int) -> None:
+        """The queue is full; by then the block is perhaps settled, or pruned."""
+        if found := self.known.any_row(pick):
+            first_row, row = found
+            self.ledger.renew(first_row)
+            row.leased |= row.fate == "open"
 
-    @precondition(lambda self: self.published)
-    @rule(picks=st.lists(PICK, min_size=1, max_size=4), who=st.integers(0, 1), crash=st.booleans())
-    def deliver(self, picks: list[int], who: int, crash: bool) -> None:
-        """A collector gets some messages, and may die before its commit."""
-        chosen = {pick % len(self.published) for pick in picks}
-        found = {m[0]: m for m in (self.published[n] for n in chosen) if m[2] is None}
-        blocks = [self.block(first_row, rows) for first_row, rows, _ in found.values()]
-        if not blocks:
+    @rule(pick=PICK, stale=st.booleans())
+    def split(self, pick: int, stale: bool) -> None:
+        """A block is too large for a message; `stale`: it was cut before."""
+        found = self.known.any_row(pick)
+        if found is None or found[1].rows == 1:
             return
-        if crash:
-            with self.writers[who].session.use() as connection, connection.transaction() as transaction:
-                open_gate(connection, blocks)
-                raise psycopg.Rollback(transaction)
-            return
-        expected = [self.expected(block.first_row, block.rows, Standing.STORED) for block in blocks]
+        first_row, row = found
+        keep = row.rows // 2
+        second = self.ledger.split(Reservation(first_row, row.rows + stale, row.time0, 0), keep)
+        assert second == (first_row + keep if row.fate == "open" and not stale else None)
+        if second is not None:
+            time0 = None if row.time0 is None else row.time0 + keep
+            self.known.rows[second], row.rows = Row(row.rows - keep, time0), keep
+
+    @precondition(lambda self: self.known.sent)
+    @rule(picks=st.lists(PICK, min_size=1, max_size=5), who=WHO)
+    def deliver(self, picks: list[int], who: int) -> None:
+        """A collector gets some messages: fresh, stale, for the second time, of another size."""
+        blocks = self.known.batch(picks)
+        expected = [self.known.expected(block.first_row, block.rows) for block in blocks]
         assert self.writers[who].store(blocks) == expected
         for block, standing in zip(blocks, expected, strict=True):
             if standing is Standing.STORED:
-                self.rows[block.first_row].fate = "stored"
+                self.known.rows[block.first_row].fate = "stored"
 
-    @precondition(lambda self: self.published)
+    @precondition(lambda self: self.known.sent)
     @rule(pick=PICK)
     def die(self, pick: int) -> None:
-        """A collector cannot store a message."""
-        first_row, rows, dead_id = self.published[pick % len(self.published)]
-        letter = self.store.letter(first_row, rows, self.source)
-        if dead_id is not None and self.store.dead.bury_again(dead_id, letter):
-            return
-        expected = self.expected(first_row, rows, Standing.STORED)
-        if expected is Standing.OTHER:
-            return  # kept beside the ledger: of no account
-        assert self.store.dead.bury(letter) is expected
-        if expected is Standing.STORED:
-            (newest,) = self.store.database.ask("SELECT max(id) FROM dead_blocks WHERE source = %s", self.source)[0]
-            self.rows[first_row].fate, self.rows[first_row].dead_id = "dead", newest
+        """A collector cannot store a message; a replay goes back to where it was, if that is there."""
+        known, dead = self.known, self.store.dead
+        sent = known.sent[pick % len(known.sent)]
+        letter = known.letter(self.store, sent)
+        if sent.dead_id is not None:
+            there = sent.dead_id in known.dead_ids()
+            assert dead.bury_again(sent.dead_id, letter) == there
+            if there:
+                return
+        expected = known.expected(sent.first_row, sent.rows)
+        beside = expected in (Standing.OTHER, Standing.UNKNOWN)
+        assert dead.bury(letter) is (Standing.STORED if beside else expected)
+        kept_before = any(other.entry == sent.entry for other in known.beside.values())
+        if beside and not kept_before:
+            known.beside[self.newest_dead()] = sent
+        elif expected is Standing.STORED:
+            row = known.rows[sent.first_row]
+            # Where the letter was kept before its rows were reserved it is not kept again.
+            row.fate, row.dead_id = "dead", None if kept_before else self.newest_dead()
 
-    @precondition(lambda self: self.has("dead"))
     @rule(pick=PICK)
     def send_again(self, pick: int) -> None:
         """A person sends a dead block through the queue again; more than once, perhaps."""
-        first_row, row = self.some("dead", pick)
-        if row.dead_id is not None:
-            self.published.append((first_row, row.rows, row.dead_id))
+        if found := sorted(self.known.dead_ids().items()):
+            dead_id, (first_row, rows) = found[pick % len(found)]
+            self.known.send(first_row, rows, dead_id)
 
-    @precondition(lambda self: any(message[2] is not None for message in self.published))
-    @rule(pick=PICK, who=st.integers(0, 1))
+    @precondition(lambda self: any(sent.dead_id for sent in self.known.sent))
+    @rule(pick=PICK, who=WHO)
     def deliver_replay(self, pick: int, who: int) -> None:
         """A collector gets a replay."""
-        replays = [message for message in self.published if message[2] is not None]
-        first_row, rows, dead_id = replays[pick % len(replays)]
-        row = self.rows[first_row]
-        there = row.fate == "dead" and row.dead_id == dead_id
-        became = self.writers[who].store_replayed(self.block(first_row, rows), dead_id)
-        assert became is (Standing.STORED if there else Standing.SETTLED)
-        if there:
-            row.fate, row.dead_id = "stored", None
+        replays = [sent for sent in self.known.sent if sent.dead_id]
+        sent = replays[pick % len(replays)]
+        expected = self.known.expected_of_replay(sent)
+        block = self.known.block(sent.first_row, sent.rows)
+        assert self.writers[who].store_replayed(block, sent.dead_id or 0) is expected
+        if expected is Standing.STORED:
+            self.known.replayed(sent)
 
-    @precondition(lambda self: self.has("dead"))
     @rule(pick=PICK)
     def reread(self, pick: int) -> None:
         """A person gives a dead block back to the streamers."""
-        _, row = self.some("dead", pick)
-        if row.dead_id is not None:
-            assert self.store.dead.reread(row.dead_id)
-            row.fate, row.dead_id = "open", None
+        if found := sorted(self.known.dead_ids().items()):
+            dead_id, (first_row, _) = found[pick % len(found)]
+            row = self.known.rows.get(first_row)
+            meant = row is not None and row.dead_id == dead_id and row.fate == "dead"
+            assert self.store.dead.reread(dead_id) == meant
+            if row is not None and meant:
+                self.known.rows[first_row] = Row(row.rows, row.time0)
 
-    @precondition(lambda self: self.has("dead"))
     @rule(pick=PICK)
     def drop(self, pick: int) -> None:
         """A person gives a dead block up."""
-        _, row = self.some("dead", pick)
-        if row.dead_id is not None:
-            assert self.store.dead.drop(row.dead_id)
-            row.dead_id = None
+        if found := sorted(self.known.dead_ids().items()):
+            dead_id, (first_row, _) = found[pick % len(found)]
+            assert self.store.dead.drop(dead_id)
+            if self.known.beside.pop(dead_id, None) is None:
+                self.known.rows[first_row].dead_id = None
+
+    @rule(limit=st.integers(1, 4))
+    def prune(self, limit: int) -> None:
+        """What is settled becomes sums."""
+        prunable = self.known.prunable()
+        assert self.pruning.step(limit).blocks == min(limit, len(prunable))
+        assert self.note_pruned() <= prunable
 
     @invariant()
-    def every_reading_is_counted(self) -> None:
-        """read = stored + blank + rejected + dead + unsettled, and each is what the model says."""
-        if not self.rows:
-            return
-        account = self.store.account(self.source)
-        assert account.reconciles
-        by_fate = {f: sum(row.rows for row in self.rows.values() if row.fate == f) for f in ("open", "stored", "dead")}
-        assert (account.unsettled, account.dead) == (by_fate["open"], by_fate["dead"])
-        assert account.stored + account.blank + account.rejected == by_fate["stored"]
-
-    def teardown(self) -> None:
-        """What stands in the tables is each stored block's readings, once."""
-        blocks = [self.block(first_row, row.rows) for first_row, row in self.rows.items() if row.fate == "stored"]
-        values = "SELECT s.value FROM samples s JOIN blocks b USING (block) WHERE b.source = %s ORDER BY s.value"
-        found = [value for (value,) in self.store.database.ask(values, self.source)]
-        assert found == sorted(value for block in blocks for value in block.value.tolist())
-        rejected = self.store.database.ask("SELECT row FROM rejected_rows WHERE source = %s ORDER BY row", self.source)
-        assert rejected == sorted((item.row,) for block in blocks for item in block.rejected)
-        self.ledger.session.close()
+    def everything_is_accounted_for(self) -> None:
+        """At every step."""
+        self.check()
 
 
-def test_whatever_order_things_happen_in_each_block_is_settled_once(store: Store) -> None:
-    writers = [store.writer(), store.writer()]
-    model: Any = lambda: Model(store, writers)  # noqa: E731  # hypothesis asks for a class, and only calls it
-    run_state_machine_as_test(model, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
-    assert store.accounts.orphans() == 0
+def test_whatever_order_things_happen_in_each_block_is_settled_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_model(Model, store, monkeypatch, examples=50, steps=40)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from telemetry.config import SETTINGS
+from tests.chaos.plan import KINDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,3 +36,21 @@ def test_every_link_leads_somewhere(link: str) -> None:
 def test_every_command_in_the_readme_exists() -> None:
     named = set(re.findall(r"telemetry (up|stream|collect|serve|migrate|verify|prune|config|queue \w+)", README))
     assert {"up", "stream", "collect", "serve", "migrate", "verify", "config", "queue dead"} <= named
+
+
+def test_the_failure_table_names_tests_and_faults_that_there_are() -> None:
+    lines = [line for line in README.splitlines() if line.startswith("| ")]
+    rows = [line.split(" | ") for line in lines if "](tests/" in line or "chaos `" in line]
+    assert len(rows) > 10
+    for row in rows:
+        shown = row[-1]
+        files = [(ROOT / path).read_text(encoding="utf-8") for path in re.findall(r"\]\((tests/[^)]+)\)", shown)]
+        faults = re.findall(r"`([a-z]+\.[a-z_]+)`", shown)
+        assert files or faults, f"nothing shows {row[0]}"
+        assert set(faults) <= set(KINDS), row
+        for name in re.findall(r"`(test_\w+)`", shown):
+            assert any(f"def {name}(" in text for text in files), name
+
+
+def test_every_kind_of_fault_is_in_the_failure_table() -> None:
+    assert set(KINDS) <= set(re.findall(r"`([a-z]+\.[a-z_]+)`", README))

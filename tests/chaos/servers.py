@@ -20,6 +20,7 @@ import redis
 
 from telemetry.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.fixtures.servers_postgres import pg_bin_dir
+from tests.fixtures.wait import until
 
 SMALL_DISK = 400 << 20
 """Bytes of the file system that holds the tables; the write-ahead log lies elsewhere, so that it alone is full."""
@@ -133,8 +134,15 @@ class DatabaseServer:
         os.chown(folder, owner.st_uid, owner.st_gid)
         folder.chmod(0o700)
         self._execute_at_home(f"CREATE TABLESPACE small LOCATION '{folder}'")
-        self._execute_at_home(f'ALTER DATABASE "{self.server.database}" SET TABLESPACE small')
+        until(self._is_moved, "nobody else is connected, TimescaleDB's workers neither")
         return ""
+
+    def _is_moved(self) -> bool:
+        try:
+            self._execute_at_home(f'ALTER DATABASE "{self.server.database}" SET TABLESPACE small')
+        except psycopg.errors.ObjectInUse:
+            return False
+        return True
 
     def _execute_at_home(self, statement: str) -> None:
         home = self.admin.rpartition("/")[0] + "/postgres"

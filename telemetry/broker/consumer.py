@@ -25,6 +25,7 @@ log = getLogger(__name__)
 
 LONGEST_BLOCK = 0.5  # seconds a read waits: also how fast a stop is seen
 LONGEST_REAP_INTERVAL = 1.0  # seconds between searches for lapsed leases
+LONGEST_PAUSE = 1.0  # seconds between tries while the server is away: so late is its return noticed
 DEAD_AFTER_LEASES = 10  # a consumer that owns nothing and was silent so long is removed
 
 
@@ -72,7 +73,7 @@ class Consumer:
         self._holding = Holding(self._leases, self.heart, sink=sink, hooks=broker.hooks, stream=keys.stream)
         self._backlog: deque[Claimed] = deque()
         self._current: Batch | None = None
-        self._backoff = Backoff()
+        self._backoff = Backoff(longest=LONGEST_PAUSE)
         self._suspect = True  # what the server believes we hold is not known
         self._down_since: float | None = None
         self._why = ""

@@ -12,7 +12,7 @@ import pytest
 from telemetry.broker import Topic, TopicStats
 from tests.fixtures.broker import MakeTopic
 from tests.fixtures.servers_redis import Server
-from tests.fixtures.topologies import Cluster, Sentinels
+from tests.fixtures.topologies import Cluster, Sentinels, tell
 from tests.fixtures.traffic import Traffic, asked
 from tests.fixtures.wait import until
 
@@ -41,7 +41,7 @@ def nothing_left_beside(topic: Topic) -> None:
         assert asked(lambda key=key: topic.broker.admin.command("HLEN", key)) == 0  # type: ignore[misc]
 
 
-def test_traffic_goes_on_when_sentinels_promote_the_replica(
+def test_traffic_goes_on_when_the_replica_is_promoted_and_the_old_master_comes_back(
     sentinels: Sentinels, by: Callable[[str], Callable[[], Topic]]
 ) -> None:
     make = by(sentinels.url)
@@ -50,8 +50,13 @@ def test_traffic_goes_on_when_sentinels_promote_the_replica(
         sentinels.master.stop()
         until(sentinels.promoted, "the replica is promoted")
         traffic.flows()
+        sentinels.master.start()  # as an empty master, until the Sentinels see to it
+        tell(sentinels.replica, "CLIENT", "KILL", "TYPE", "normal")
+        traffic.flows()
         finished(traffic)
     nothing_left_beside(make())
+    there = tell(sentinels.master, "EXISTS", make().keys.stream)
+    assert not there or tell(sentinels.master, "ROLE")[0] == b"slave", "somebody took it for the master"
 
 
 def test_what_a_failover_loses_is_published_again(

@@ -1,34 +1,21 @@
 """Whatever bytes follow the header: every reading is stored, blank or rejected, and always in the same way."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from telemetry.streamer.sources.csvfile import CsvSource
 from telemetry.streamer.sources.records import MAX_RECORD, scan
 from telemetry.streamer.sources.slices import RAW_KEPT
-from tests.fixtures.exports import Fate, block_of, checked, export, fates, quoted, row, source_of, stored
+from tests.fixtures.exports import block_of, everything, export, fates, quoted, row, source_of, stored
 
 GOOD = quoted(row())
 WIDE = ["timestamp", "gpu_id", "uuid", "DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_FB_USED", "x"]
 ROWS = [GOOD, GOOD + b"\n", GOOD + b"\r\n", GOOD[:-1], GOOD[:40], b'2025-07-18,1,GPU-1,1,2,"x\ny"\n', b"1,2,3,4,5,6\n"]
 BITS = [b'"', b'""', b",", b'","', b"\n", b"\r", b"\r\n", b"\n\n", b"\0", b"\xff", b"\xc3", b"\xef\xbb\xbf", b"a", b" "]
 SOUP = st.lists(st.sampled_from([*ROWS, *BITS]) | st.binary(max_size=6), max_size=25).map(b"".join)
-
-
-def everything(source: CsvSource, cuts: Sequence[int] = ()) -> dict[int, Fate]:
-    """What became of every reading, read in blocks that end at `cuts` (rows of the file)."""
-    found: dict[int, Fate] = {}
-    ends = sorted(
-        {cut * source.per_record for cut in cuts if cut * source.per_record < source.length} | {source.length}
-    )
-    starts = [0, *ends]
-    for first, end in sorted(zip(starts, ends, strict=False), key=lambda pair: hash(pair)):
-        found |= fates(checked(source.block("s", first, end - first, 0)))
-    return found
 
 
 @settings(deadline=None, max_examples=400)

@@ -14,6 +14,8 @@ from typing import Any
 import psycopg
 import redis
 
+from telemetry.store.pruning import Pruning
+from telemetry.store.session import Session
 from tests.chaos.fault import COPY, PATIENCE, NotHere, fault, need, running
 from tests.chaos.world import World
 
@@ -160,6 +162,19 @@ def lose_commit(world: World, dice: random.Random) -> str:
 def migrate(world: World, _dice: random.Random) -> str:
     """The schema is applied again while the pipeline runs."""
     return f"applied: {world.migrate().value}"
+
+
+@fault("ledger.prune")
+def prune(world: World, _dice: random.Random) -> str:
+    """All that is settled leaves the ledger, while blocks are delivered that it knows no more."""
+    pruned, more = 0, True
+    with Session(url=world.database.url("telemetry_writer"), name="telemetry-prune@chaos") as session:
+        pruning = Pruning(session=session, keep=0.0)
+        while more:
+            step = pruning.step()
+            pruned, more = pruned + step.blocks, step.more
+    need(pruned > 0, "nothing was settled")
+    return f"{pruned} rows became sums"
 
 
 _END_ALL = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -20,7 +20,6 @@ class Report:
     """The result of one run."""
 
     result: dict[str, Any]
-    faults_seen: list[str]
 
     @property
     def held(self) -> bool:
@@ -32,7 +31,8 @@ class Report:
         """For a person."""
         shown = {name: value for name, value in self.result.items() if not isinstance(value, (list, dict))}
         return [
-            *self.faults_seen,
+            *self.result["proofs"],
+            *(f"without effect: {text}" for text in self.result["without_effect"]),
             *(f"fault not possible here: {kind}: {why}" for kind, why in self.result["not_here"].items()),
             *(f"recovery from {kind}: {seconds} s" for kind, seconds in self.result["recovery_seconds"].items()),
             *(f"WRONG: {text}" for text in self.result["wrong"]),
@@ -69,6 +69,7 @@ def report(world: World, watch: Watch, outcome: Outcome, found: Found) -> Report
         "recovery_seconds": {kind: round(seconds, 2) for kind, seconds in sorted(outcome.recovery.items())},
         "recovery_seconds_together": round(outcome.recovery_together, 2),
         "faults_by_kind": dict(sorted(Counter(one.kind for one in outcome.done).items())),
+        "proofs": [f"{one.kind}: {one.proof}" for one in outcome.done],
         "without_effect": [f"{one.kind}: {one.proof}" for one in outcome.without_effect],
         "not_here": outcome.not_here,
         "highest_queue": watch.highest,
@@ -82,5 +83,4 @@ def report(world: World, watch: Watch, outcome: Outcome, found: Found) -> Report
         "database_server": world.database.server.kind,
         "wrong": [text[:600] for text in wrong[:MOST_SHOWN]],
     }
-    seen = [f"{one.kind}: {one.proof}" for one in outcome.done]
-    return Report(result, [*seen, *(f"without effect: {one.kind}: {one.proof}" for one in outcome.without_effect)])
+    return Report(result)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.exports import export, row
+from tests.fixtures.hostile import garbage, opinion, well_formed
 from tests.fixtures.pipeline import ROOT, SAMPLE, Pipeline, Run, get
 from tests.fixtures.process import eventually
 from tests.fixtures.servers_redis import free_port
@@ -18,6 +21,11 @@ FILES = {
     "empty": (b"", "empty"),
     "a header only": (HEADER + b"\n", "no rows"),
     "UTF-16": ("timestamp,metric_name,gpu_id,uuid,value\n".encode("utf-16"), "UTF-16"),
+    "UTF-16 without a mark": ("timestamp,metric_name,gpu_id,uuid,value\n".encode("utf-16-le"), "NUL"),
+    "gzip": (gzip.compress(HEADER), "gunzip"),
+    "a name twice": (HEADER + b",VALUE\n1\n", "more than once"),
+    "a name of two lines": (HEADER + b',"a\nb"\n1\n', "quotes"),
+    "a terminal's commands": (b"\x1b[2Jtime,value\x0b\n1\n", "control characters"),
     "without values": (b"timestamp,metric_name,gpu_id,uuid\n1,a,0,GPU-1\n", "value"),
 }
 
@@ -56,6 +64,40 @@ def test_a_file_that_may_not_be_read_is_told(run: Run, tmp_path: Path) -> None:
     done = run("up", "--once", "--csv", path, "--state", tmp_path / "state")
     assert done.code == 2
     assert "Permission denied" in done.err
+
+
+def test_rows_full_of_bad_fields_are_stored_blank_or_rejected_as_an_independent_reader_says(pipeline: Pipeline) -> None:
+    contents = [well_formed(seed) for seed in (4, 61)]
+    verdicts = [opinion(content) for content in contents]
+    for content, expected in zip(contents, verdicts, strict=True):
+        counts = reconciled(pipeline, content)
+        assert (counts["read"], counts["blank"], counts["rejected"], counts["dead"]) == (
+            len(expected), expected.count("blank"), expected.count("rejected"), 0,
+        )  # fmt: skip
+    found = pipeline.database.ask("SELECT value, (extract(epoch FROM timestamp) * 1000000)::bigint FROM telemetry")
+    usable = [verdict for expected in verdicts for verdict in expected if isinstance(verdict, tuple)]
+    assert sorted(found) == sorted(usable)
+
+
+def test_garbage_among_good_rows_costs_its_own_rows_only(pipeline: Pipeline) -> None:
+    header, good = export(*[row(pod="good")] * 500).split(b"\n", 1)
+    bodies = [garbage(seed).split(b"\n", 1)[1] for seed in range(10)]
+    counts = reconciled(pipeline, b"\n".join([header, good, *bodies, b"x" * (1 << 20), good]))
+    assert counts["dead"] == 0
+    assert counts["rejected"] > 1_000
+    assert pipeline.database.one("SELECT count(*) FROM telemetry WHERE pod = 'good'") == 1_000
+
+
+def reconciled(pipeline: Pipeline, content: bytes) -> dict[str, int]:
+    """The counts of one run over a file; they add up, and nothing was said but what must be."""
+    path = pipeline.folder / "hostile.csv"
+    path.write_bytes(content)
+    done = pipeline.run.end(pipeline.up("--once", "--csv", path, "--time", "source"))
+    assert done.code == 0, done.err
+    counts = done.counts
+    assert counts["read"] == counts["stored"] + counts["blank"] + counts["rejected"] + counts["dead"]
+    assert done.result["reconciles"]
+    return counts
 
 
 def test_a_refused_password_ends_every_command_without_showing_it(pipeline: Pipeline) -> None:

@@ -20,6 +20,7 @@ from telemetry.streamer.sources.labels import CACHED, GPU_LABELS, freed, is_cano
 
 PLACE = ("uuid", "gpu_id", "device", "model_name", "hostname")
 WORK = ("container", "pod", "namespace")
+IDENTITY = ("uuid", "gpu_id", "hostname")
 DETERMINES = (*PLACE, *WORK, *GPU_LABELS)
 """Fields that, with labels_raw, say which GPU and which workload."""
 
@@ -54,11 +55,10 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
         return texts_of(arrays[layout.column[field]], field, limit, trim=trim)
 
     fields = {field: cells(field) for field in (*DETERMINES, "timestamp")}
-    fields |= {field: _without_blanks(fields[field]) for field in ("uuid", "gpu_id", "hostname")}
+    fields |= {field: _without_blanks(fields[field]) for field in IDENTITY}
     fields["labels_raw"] = cells("labels_raw", MAX_LABELS, trim=False)
     times, time_faults = times_of(fields["timestamp"]) if "timestamp" in layout.column else (np.zeros(1, np.int64), {})
-    metric, value = _values(layout, arrays, rows)
-    per = layout.per_record
+    (metric, value), per = _values(layout, arrays, rows), layout.per_record
     numbers, blank_texts, value_faults = numbers_of(value, "value")
     bad, reason = first_fault(
         [

@@ -92,6 +92,21 @@ def test_what_is_no_file_is_refused_with_the_remedy(
     assert str(error.value) == f"{path}: {message}"
 
 
+def test_a_file_without_permission_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    path.write_bytes(GOOD)
+    path.chmod(0)
+    user = os.geteuid()
+    if user == 0:  # whom no permission stops
+        os.seteuid(65_534)
+    try:
+        with pytest.raises(SourceError) as error:
+            CsvSource(path=path, times=False).open()
+    finally:
+        os.seteuid(user)
+    assert str(error.value) == f"{path}: Permission denied; name a CSV export that can be read"
+
+
 def test_nul_bytes_below_the_header_are_a_matter_of_their_row() -> None:
     with source_of(export(row(), row(pod="\0"), row())) as source:
         assert [item.row for item in source.block("s", 0, 3, 0).rejected] == [1]

@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from telemetry.streamer.errors import SourceError
-from tests.fixtures.exports import NAMES, checked, everything, export, source_of
+from telemetry.streamer.sources.csvfile import SLICE_BYTES
+from tests.fixtures.exports import NAMES, checked, everything, export, quoted, row, source_of
 from tests.fixtures.hostile import FILES, opinion, well_formed
 
 pytestmark = pytest.mark.timeout(120)
@@ -43,6 +44,26 @@ def test_a_reader_that_shares_no_code_agrees_on_each_row(seed: int) -> None:
     rejected = [i for i, verdict in enumerate(verdicts) if verdict == "rejected"]
     assert [item.row for item in numbered.rejected] == [item.row for item in timed.rejected] == rejected
     assert numbered.blank == timed.blank == verdicts.count("blank")
+
+
+def test_a_block_of_long_rows_that_is_parsed_piece_by_piece_is_the_same_block() -> None:
+    note = "x" * 60_000
+    rows: list[bytes] = []
+    for i in range(400):
+        fields = {"uuid": f"GPU-{i % 7 + i // 200}", "metric_name": f"m{i // 90}", "pod": f"pod-{i % 3 + i // 100}"}
+        value = {0: "", 1: "nan"}.get(i % 50, str(i))
+        rows.append(quoted([*row(**fields, value=value), note][: 12 if i % 60 == 5 else 13]))
+    content = export(*rows, names=[*NAMES, "note"])
+    assert len(content) > 2 * SLICE_BYTES
+    with source_of(content) as source:
+        whole = everything(source)
+        assert len(whole) == 400 - 8
+        assert {number for number, fate in whole.items() if len(fate) == 2} == {
+            i for i in range(400) if i % 50 == 1 or i % 60 == 5
+        }
+        assert everything(source, range(50, 400, 50)) == whole
+        block = source.block("s", 0, 400, 0)
+    assert (len(block.gpus), len(block.metrics), len(block.workloads)) == (8, 5, 6)
 
 
 def test_the_corpus_holds_all_fates_in_plenty() -> None:

@@ -30,7 +30,7 @@ KINDS: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "rows": (10_000, lambda i: LINE.replace(b"@", b"%d" % (i % 500)).replace(b"#", b"%d" % (i % 700)) + b"\n"),
     "rows of their own labels": (10_000, lambda i: quoted([*row(labels_raw=f'job="{i}"'), ""]) + b"\n"),
     "rows of long labels": (300, lambda i: quoted([*row(labels_raw=f'job="{i}{"x" * 16_000}"'), ""]) + b"\n"),
-    "rows of great length": (500, lambda i: quoted([*row(), "x" * (MAX_RECORD // 2)]) + b"\n"),
+    "rows of great length": (130, lambda i: quoted([*row(), "x" * (MAX_RECORD - 500)]) + b"\n"),
     "broken rows": (10_000, lambda i: LINE[:-1] + b"\n"),
     "rows too long by far": (8, lambda i: LINE + b"x" * MEGABYTE + b"\n"),
     "one giant line": (3, lambda i: b"x" * MEGABYTE),

@@ -38,6 +38,7 @@ SERVERS = {"redis": find_redis, "valkey": find_valkey}
 @click.option(
     "--soak", "minutes", type=click.FloatRange(0.5), metavar="MINUTES", help="No faults: full speed, and what grows."
 )
+@click.option("--series", type=click.Path(path_type=Path), help="Write what a soak measured here, as CSV.")
 @click.option("--campaign", "seeds", type=click.IntRange(1), is_flag=False, flag_value=20, metavar="[SEEDS]",
               help="Seeds 1 to that (20), those that have no result yet; adds to the table in README.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Seeds of a campaign at a time.")
@@ -85,7 +86,7 @@ def _soak(minutes: float, values: dict[str, Any]) -> int:
         seed=values["seed"], soak=True, binary=binary, pass_rows=values["rows"], collectors=1, block_rows=5_000,
         capacity=8, lease=15.0,
     )  # fmt: skip
-    result = soak(terms, minutes)
+    result = soak(terms, minutes, values["series"])
     print(json.dumps(result) if values["as_json"] else "\n".join(f"{name}: {value}" for name, value in result.items()))
     return 1 if result["wrong"] else 0
 

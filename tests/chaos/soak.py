@@ -24,7 +24,7 @@ EVERY = 2.0
 """Seconds between samples."""
 WARM_UP = 0.2
 """Part of the time that does not count, at least a minute."""
-WINDOW = 30.0
+WINDOW = 120.0
 """Seconds of which the lowest sample stands for all: what is allocated for a moment is no growth."""
 MOST_MB_PER_HOUR = 1.0
 LONG_ENOUGH = 20.0
@@ -55,9 +55,16 @@ class Soak:
             return 0.0
         return float(np.polyfit(np.arange(len(lowest)) * WINDOW, lowest, 1)[0] * 3600)
 
+    def write(self, file: Path) -> None:
+        """All samples as CSV: a column each, in seconds, MB and counts."""
+        names = sorted(name for name, values in self.samples.items() if len(values) == len(self.times))
+        rows = zip(self.times, *(self.samples[name] for name in names), strict=True)
+        lines = [",".join(["seconds", *names]), *(",".join(f"{value:.2f}" for value in row) for row in rows)]
+        file.write_text("\n".join(lines) + "\n")
 
-def soak(terms: Terms, minutes: float) -> dict[str, Any]:
-    """Run for so many minutes; the result, with `wrong` for what grew."""
+
+def soak(terms: Terms, minutes: float, series: Path | None) -> dict[str, Any]:
+    """Run for so many minutes; the result, with `wrong` for what grew. `series`: where to write the samples."""
     seen = Soak()
     with World(terms) as world, contextlib.closing(world.queue.client()) as client:
         servers = [world.queue.server.kind, world.database.server.kind, world.tier.title]
@@ -71,6 +78,8 @@ def soak(terms: Terms, minutes: float) -> dict[str, Any]:
             time.sleep(EVERY)
         stored = world.database.ask("SELECT coalesce(sum(stored), 0) FROM blocks")[0][0]
         deaths = [f"{one.name} ended: {one.how}" for one in world.roles.deaths]
+    if series:
+        seen.write(series)
     return _result(seen, minutes, int(stored), deaths, servers)
 
 
@@ -149,5 +158,5 @@ def _of_database(world: World) -> dict[str, float]:
 
 def _line(seen: Soak) -> str:
     last = {name: values[-1] for name, values in seen.samples.items()}
-    memory = " ".join(f"{name.removesuffix('_mb')}={value:.0f}" for name, value in last.items() if name.endswith("_mb"))
+    memory = " ".join(f"{name.removesuffix('_mb')}={value:.1f}" for name, value in last.items() if name.endswith("_mb"))
     return f"{seen.times[-1] / 60:.0f} min: queue {last['queue_depth']:.0f}/{last['capacity']:.0f}; MB {memory}"

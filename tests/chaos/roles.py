@@ -66,7 +66,7 @@ class Role:
         self.excuse = ""
         child = Child(
             [sys.executable, *self._words(self)],
-            env=clean_env({"PYTHONPATH": str(ROOT), **self._env(self)}),
+            env={**_plain_env(), "PYTHONPATH": str(ROOT), **self._env(self)},
             log=self.log,
             out=self._out,
             cwd=ROOT,
@@ -117,6 +117,11 @@ class Role:
         assert child is not None
         child.send(signal.SIGTERM)
         return child.wait(seconds)
+
+
+def _plain_env() -> dict[str, str]:
+    """The environment without settings, and without a measurement of coverage: roles run as people run them."""
+    return {name: value for name, value in clean_env().items() if not name.startswith("COVERAGE_")}
 
 
 class Roles:

@@ -30,7 +30,8 @@ class PgInstall:
     @classmethod
     def find(cls, bin_dir: Path | None) -> PgInstall:
         """Take the named folder, else the wheel's. Raises BinaryMissing."""
-        found = bin_dir.absolute() if bin_dir else _of_the_wheel()
+        # without links: the server's user may reach the folder and not the link to it
+        found = (bin_dir or _of_the_wheel()).resolve()
         missing = [name for name in _NEEDED if not (found / name).is_file()]
         if missing:
             raise BinaryMissing(
@@ -60,7 +61,7 @@ class PgInstall:
         return Path("/usr/share/postgresql") / str(self.major) if self._is_debian() else self.bin_dir.parent
 
     def _is_debian(self) -> bool:
-        return self.bin_dir.resolve() == Path(f"/usr/lib/postgresql/{self.major}/bin")
+        return self.bin_dir == Path(f"/usr/lib/postgresql/{self.major}/bin")
 
 
 def _of_the_wheel() -> Path:

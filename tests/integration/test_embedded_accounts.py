@@ -65,3 +65,13 @@ def test_root_in_a_closed_folder_keeps_data_and_binaries_where_the_server_reache
     with closed_one() as postgres:
         assert ask(postgres, "SELECT seven FROM kept") == [(7,)]
     assert len(list(elsewhere.iterdir())) == 2  # one copy of the binaries, one home of data
+
+
+@as_root
+def test_root_runs_binaries_that_a_link_in_a_closed_folder_leads_to(empty_state: Path) -> None:
+    closed = empty_state / "closed"
+    closed.mkdir(0o700)
+    link = closed / "bin"
+    link.symlink_to(embedded(empty_state).install.bin_dir)
+    with EmbeddedPostgres(empty_state / "state", bin_dir=link, settings={"fsync": "off"}) as postgres:
+        assert ask(postgres, "SELECT 1") == [(1,)]

@@ -44,16 +44,18 @@ class Soak:
         for name, value in values.items():
             self.samples[name].append(value)
 
-    def slope(self, name: str) -> float:
-        """Growth per hour after the warm-up: through the lowest sample of each window."""
+    def slope(self, name: str) -> tuple[float, float]:
+        """(growth per hour after the warm-up, its standard error): a line through the lowest sample of each window."""
         times, values = np.array(self.times), np.array(self.samples[name])
         start = max(60.0, WARM_UP * times[-1]) if times[-1] > 180 else 0.5 * times[-1]
         kept = times >= start
         windows = ((times[kept] - start) // WINDOW).astype(int)
-        lowest = [values[kept][windows == one].min() for one in np.unique(windows)]
-        if len(lowest) < 3:
-            return 0.0
-        return float(np.polyfit(np.arange(len(lowest)) * WINDOW, lowest, 1)[0] * 3600)
+        lowest = np.array([values[kept][windows == one].min() for one in np.unique(windows)])
+        if len(lowest) < 4:
+            return 0.0, float("inf")
+        at = np.arange(len(lowest)) * WINDOW / 3600
+        (slope, _), covariance = np.polyfit(at, lowest, 1, cov=True)
+        return float(slope), float(np.sqrt(covariance[0, 0]))
 
     def write(self, file: Path) -> None:
         """All samples as CSV: a column each, in seconds, MB and counts."""
@@ -84,12 +86,16 @@ def soak(terms: Terms, minutes: float, series: Path | None) -> dict[str, Any]:
 
 
 def _result(seen: Soak, minutes: float, stored: int, deaths: list[str], servers: list[str]) -> dict[str, Any]:
-    memory = {name: round(seen.slope(name), 2) for name in seen.samples if name.endswith("_mb")}
-    counts = {name: round(seen.slope(name), 2) for name in seen.samples if not name.endswith("_mb")}
+    memory = {name: seen.slope(name) for name in seen.samples if name.endswith("_mb")}
+    counts = [name for name in seen.samples if not name.endswith("_mb")]
     last = {name: round(values[-1], 1) for name, values in seen.samples.items()}
     wrong = list(deaths)
     if minutes >= LONG_ENOUGH:
-        wrong += [f"{name} grows by {slope} MB/hour" for name, slope in memory.items() if slope >= MOST_MB_PER_HOUR]
+        wrong += [
+            f"{name} grows by {slope:.2f} MB/hour (standard error {error:.2f})"
+            for name, (slope, error) in memory.items()
+            if slope - 2 * error >= MOST_MB_PER_HOUR
+        ]
     wrong += [f"{name} grows" for name in counts if _is_growing(seen.samples[name])]
     full = np.mean(np.array(seen.samples["queue_depth"]) >= 0.9 * seen.samples["capacity"][-1])
     return {
@@ -98,8 +104,7 @@ def _result(seen: Soak, minutes: float, stored: int, deaths: list[str], servers:
         "stored": stored,
         "rows_per_second": round(stored / (minutes * 60)),
         "share_of_time_at_capacity": round(float(full), 2),
-        "mb_per_hour": memory,
-        "per_hour": counts,
+        "mb_per_hour": {name: f"{slope:+.2f} ± {error:.2f}" for name, (slope, error) in memory.items()},
         "last": last,
         "wrong": wrong,
     }

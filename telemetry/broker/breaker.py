@@ -76,6 +76,13 @@ class FloodBreaker:
             self._reason = " ".join(reason.split())[:LONGEST_REASON]
             self._verdicts.append((self._clock(), False))
 
+    def goes_on(self) -> None:
+        """One that had been refused was refused again, and no fresh ones can be tried: what is known grows no older."""
+        with self._lock:
+            if self._judge():
+                now = self._clock()
+                self._verdicts = deque(((now, good) for _, good in self._verdicts), maxlen=self.window)
+
     def mended(self) -> None:
         """One that had been refused was worked off: what was wrong is so no more, and all is forgotten."""
         with self._lock:

@@ -201,7 +201,8 @@ class Worker:
         backoff = Backoff(first=0.5, cap=2.0)
         while self._refused and self.breaker.flooded:
             self.patience.pause(batch, backoff)
-            self._try_again(batch, 1)
+            if self._try_again(batch, 1) and len(self._refused) >= MOST_HELD:
+                self.breaker.goes_on()  # more may wait behind these: that none comes is no quiet
             while self.breaker.flooded and len(self._refused) < MOST_HELD and self._look_ahead(batch, 1):
                 continue  # a good one: perhaps enough of them follow
         self._try_again(batch, len(self._refused))
@@ -222,8 +223,8 @@ class Worker:
         batch.ack([message for message in batch.open if message.entry not in held])
         return bool(messages) and len(self._refused) == known
 
-    def _try_again(self, batch: Batch, count: int) -> None:
-        """Try the oldest ones once more, each alone; counted anew when nothing is known any more.
+    def _try_again(self, batch: Batch, count: int) -> int:
+        """Try the oldest ones once more, each alone, and say how many; counted anew when nothing is known any more.
 
         Not those that were given up untried: who tried them died.
         """
@@ -235,6 +236,7 @@ class Worker:
                 self._try(batch, [refused.message])
         finally:
             self._again = False
+        return len(triable)
 
     def _reject(self, batch: Batch, refused: Refused) -> None:
         message, reason = refused.message, refused.reason

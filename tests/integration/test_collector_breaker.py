@@ -11,6 +11,8 @@ import psycopg
 import pytest
 
 from telemetry.block import FORMAT
+from telemetry.broker import FloodBreaker
+from tests.fixtures.clock import ManualClock
 from tests.fixtures.collectors import Collecting, Running
 from tests.fixtures.ledger import a_block
 from tests.fixtures.wait import until
@@ -43,8 +45,19 @@ def add_bad(collecting: Collecting, count: int) -> None:
 
 
 def why(running: Running) -> str:
-    """What the probe says of the breaker; "" while it is fine."""
-    return next((text for name, ok, text in running.health.readiness().checks if name == "breaker" and not ok), "")
+    """What the probe says of an open breaker; "" while it is closed, or not heard of yet."""
+    said = [text for name, ok, text in running.health.readiness().checks if name == "breaker" and not ok]
+    return next((text for text in said if "were refused" in text), "")
+
+
+def tried(running: Running, times: int) -> None:
+    """Wait until so many more were refused."""
+    before = refusals(running)
+    until(lambda: refusals(running) >= before + times)
+
+
+def refusals(running: Running) -> float:
+    return running.metrics.snapshot()["write_errors"]
 
 
 def gauge(running: Running) -> float:
@@ -84,6 +97,24 @@ def test_a_schema_that_refuses_everything_is_waited_for_and_nothing_is_lost(
     assert collecting.store.account().reconciles
     levels = [one.levelname for one in caplog.records if one.name == "telemetry.broker.breaker"]
     assert sorted(levels) == ["ERROR", "ERROR", "WARNING", "WARNING"], "each collector says it once, and its end"
+
+
+def test_a_flood_with_more_messages_behind_it_does_not_end_by_its_age(collecting: Collecting) -> None:
+    clock = ManualClock()
+    with checked(collecting) as owner:
+        owner.execute(WRONG)
+        publish(collecting, 100)
+        running = collecting.collect(batch=60, breaker=FloodBreaker(clock=clock))
+        until(lambda: why(running))
+        diverted = len(collecting.dead())
+        for _ in range(2):  # each shorter than its memory, both together longer
+            clock.pass_(400)
+            tried(running, 2)
+        assert why(running)
+        assert len(collecting.dead()) == diverted
+        owner.execute(RIGHT)
+    collecting.drained()
+    assert len(collecting.dead()) == diverted
 
 
 def test_bad_messages_in_a_row_hold_nobody_up_when_good_ones_follow(collecting: Collecting) -> None:

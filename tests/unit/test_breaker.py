@@ -76,6 +76,18 @@ def test_what_was_long_ago_says_nothing_of_now(breaker: FloodBreaker, clock: Man
     assert (breaker.why, breaker.flooded, breaker.blank) == ("", False, True)
 
 
+def test_what_goes_on_grows_no_older(breaker: FloodBreaker, clock: ManualClock) -> None:
+    refuse(breaker, 12)
+    breaker.trip()
+    for _ in range(2):
+        clock.pass_(400)
+        breaker.goes_on()
+    assert breaker.why
+    clock.pass_(601)
+    breaker.goes_on()
+    assert breaker.why == "", "what has ended does not begin again"
+
+
 def test_a_share_of_one_means_never() -> None:
     breaker = FloodBreaker(share=1)
     refuse(breaker, 100)

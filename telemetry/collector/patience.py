@@ -41,6 +41,7 @@ class Patience:
         backoff = Backoff(cap=5.0)
         lost = 0
         while True:
+            batch.hold()  # many messages alone take longer than one turn may
             try:
                 result = action()
             except StoreBusy as error:

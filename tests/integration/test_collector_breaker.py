@@ -21,6 +21,7 @@ RIGHT: LiteralString = """
 CREATE OR REPLACE FUNCTION fine(value double precision) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
 """
 WRONG = RIGHT.replace("true", "value < 0")
+SLOW_AND_WRONG = RIGHT.replace("RETURN true", "PERFORM pg_sleep(0.3); RETURN value < 0")
 
 
 @contextmanager
@@ -181,3 +182,16 @@ def test_what_is_stored_is_acknowledged_before_the_rest_is_held(collecting: Coll
     until(lambda: collecting.topic.stats().acked == 2)
     assert collecting.dead() == []
     assert len(collecting.store.values()) == 8
+
+
+def test_trying_many_messages_alone_takes_longer_than_a_stall_and_is_none(collecting: Collecting) -> None:
+    with checked(collecting) as owner:
+        owner.execute(SLOW_AND_WRONG)
+        publish(collecting, 10)
+        collecting.collect(batch=10, linger=5, stall_limit=1.0)
+        collecting.in_hand(10)
+        collecting.collect()  # would take over what is not held
+        collecting.drained()
+    assert {attempts for _, attempts, _, _ in collecting.dead()} == {1}
+    assert len(collecting.dead()) == 10
+    assert collecting.topic.stats().redelivered == 0

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from logging import getLogger
 
 from telemetry.broker.client import Backoff, Clock
-from telemetry.broker.errors import BrokerClosed, BrokerError
+from telemetry.broker.errors import BrokerClosed, BrokerError, BrokerUnavailable
 from telemetry.broker.hooks import Hooks
 from telemetry.broker.leases import Leases
 
@@ -35,7 +35,7 @@ class Heartbeat:
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
         self._turned = clock()
-        self._stalled = False
+        self._stalled = self._refused = False
 
     def start(self) -> None:
         """Begin to beat."""
@@ -50,8 +50,8 @@ class Heartbeat:
 
     @property
     def beating(self) -> bool:
-        """Whether leases are renewed: the thread runs, and does not hold back because the loop stands still."""
-        return self._thread is not None and self._thread.is_alive() and not self._stalled
+        """Whether leases are renewed: the thread runs, the loop does not stand still, the server does not refuse."""
+        return self._thread is not None and self._thread.is_alive() and not self._stalled and not self._refused
 
     def turn(self) -> None:
         """The loop turns, or waits on purpose."""
@@ -139,8 +139,14 @@ class Heartbeat:
                 self._hooks.on_lost(len(lost))
         except BrokerClosed:
             return True
-        except BrokerError:  # away, or a permission is gone: the loop meets it too, and says so
+        except BrokerUnavailable:  # the loop meets it too, and says so
+            return False
+        except BrokerError as error:  # the loop may be allowed all that it does, and not know
+            if not self._refused:
+                log.error("leases cannot be renewed consumer=%s error=%s", self._leases.terms.name, error)
+            self._refused = True
             return False
         except Exception:
             log.exception("heartbeat failed, beating on consumer=%s", self._leases.terms.name)
+        self._refused = False
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -106,6 +107,23 @@ def test_a_permission_that_is_taken_away_is_waited_for_and_nothing_is_forgotten(
         assert (consumer.status.connected, consumer.status.why) == (True, "")
     stats = topic.stats()
     assert (stats.acked, stats.depth, stats.redelivered) == (2, 0, 0)
+
+
+def test_a_heartbeat_that_is_refused_is_told_once(as_user: AsUser, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="telemetry.broker.heartbeat")
+    topic = as_user(PERMISSIONS)
+    publish(topic, "a")
+    with topic.consumer() as consumer:
+        batch = Loop(consumer).next()
+        for _ in range(2):
+            as_user(f"{PERMISSIONS} -xclaim")
+            until(lambda: not consumer.status.beating, "the refusal is told")
+            as_user(PERMISSIONS)
+            until(lambda: consumer.status.beating, "leases are renewed again")
+        batch.ack()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert all("leases cannot be renewed" in text for text in told)
 
 
 def test_a_consumer_without_permissions_can_be_closed(as_user: AsUser) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -33,6 +35,8 @@ def chaos(processes: Processes, *words: object) -> tuple[int, dict[str, Any], st
     named = {name: os.environ[name] for name in ("TELEMETRY_EMBEDDED_PG_BIN",) if name in os.environ}
     run = processes.spawn(argv, {"PYTHONPATH": str(ROOT), **named}, ROOT)
     code = run.wait(170)
+    for folder in re.findall(r"the logs are in (\S+)", run.stderr):
+        shutil.rmtree(folder)
     assert run.stdout, run.stderr[-3000:]
     result: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return code, result, run.stderr

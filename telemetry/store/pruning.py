@@ -13,7 +13,7 @@ BATCH = 1_000
 
 
 class Pruned(NamedTuple):
-    """What one step did. `more`: it stopped at its limit."""
+    """What one step did. `more`: it stopped at its limit, or another session was at it and may have."""
 
     blocks: int
     readings: int
@@ -30,5 +30,5 @@ class Pruning:
         """Prune at most `limit` rows, the oldest first; none while another session is at it."""
         with self.session.use() as connection:
             row = connection.execute(query("prune"), {"keep": self.keep, "limit": limit}).fetchone()
-        blocks, readings = row or (0, 0)
-        return Pruned(blocks, readings, blocks >= limit)
+        blocks, readings, alone = row or (0, 0, True)
+        return Pruned(blocks, readings, blocks >= limit or not alone)

@@ -256,3 +256,13 @@ def test_a_person_prunes_and_verify_says_the_same_as_before(store: Store, call: 
     assert "pruned 0 blocks" in call("prune", "--older-than", 0, **url).out
     assert call("verify", "--json", **url).out == said
     assert call("prune", **url).code == 2
+
+
+def test_a_step_while_another_session_prunes_says_that_there_may_be_more(store: Store) -> None:
+    store.reserve(4)
+    store.stored(a_block())
+    pruning = Pruning(session=store.session("streamer"), keep=0.0)
+    with psycopg.connect(store.database.owner) as other:
+        other.execute("SELECT pg_advisory_xact_lock(hashtext('telemetry.prune'))")
+        assert pruning.step() == (0, 0, True)
+    assert pruning.step() == (1, 4, False)

@@ -246,8 +246,9 @@ SELECT ensure_days(%(days)s::date[]);
 -- name: prune
 -- Ledger rows that were settled long ago become sums, and their numbers ranges; samples stay as they are. Never a row
 -- that a dead block's replay or reading again asks for (any of its id, as a message may have died before its rows were
--- reserved), nor that of a replay without a stream (adopt): nothing else remembers that it was stored. One session at a time, so that none waits for another's sources; what reserves
--- meanwhile waits for one source's cursor at most, and holds no ledger row.
+-- reserved), nor that of a replay without a stream (adopt): nothing else remembers that it was stored. One session at a
+-- time, so that none waits for another's sources; what reserves meanwhile waits for one source's cursor at most, and
+-- holds no ledger row. Returns blocks, readings, and whether this session was the one.
 WITH alone AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtext('telemetry.prune')) AS got
 ), old AS MATERIALIZED (
@@ -278,7 +279,7 @@ WITH alone AS MATERIALIZED (
     SELECT block / 1000, source, range_agg(int8range(block, block + 1)) FROM gone GROUP BY 1, 2
     ON CONFLICT (part, source) DO UPDATE SET blocks = p.blocks + excluded.blocks
 )
-SELECT count(*), coalesce(sum(rows), 0)::bigint FROM gone;
+SELECT count(*), coalesce(sum(rows), 0)::bigint, (SELECT got FROM alone) FROM gone;
 
 -- name: reconcile
 -- Per source: what was read, and what became of it. stored is counted in samples, those of pruned blocks too, not taken

@@ -23,8 +23,9 @@ STALLED = 60.0
 """Seconds without a turn after which a worker counts as stuck; the process is then no longer live."""
 
 REMEDY = (
-    "messages are held, none is dead-lettered. Mend the cause (the schema, a trigger, the version) and all of them are"
-    " stored; if the messages are bad in fact, TELEMETRY_COLLECTOR_BREAKER_SHARE=1 dead-letters them"
+    "messages are held, none is dead-lettered. Mend the cause (the schema, a trigger, the version) and they are stored,"
+    " without a restart; `telemetry queue dead replay` brings back those that died before. If the messages are bad in"
+    " fact, a restart with TELEMETRY_COLLECTOR_BREAKER_SHARE=1 dead-letters them"
 )
 
 
@@ -43,7 +44,7 @@ class Collector:
     ) -> None:
         self.workers, self.breaker, self.watch = workers, breaker, watch
         self.health, self.metrics, self.stop = health, metrics, stop
-        self._failed = False
+        self._failed = self._told = False
 
     def run(self) -> bool:
         """Work until the stop and drain; False when a worker failed in a way that is a fault of ours."""
@@ -78,7 +79,13 @@ class Collector:
         outage = next((worker.outage for worker in self.workers if worker.outage), self.watch.why)
         if outage is not None:
             self.health.ready("database", not outage, outage)
-        why = self.breaker.why
+        self._report_flood(self.breaker.why)
+        self.health.ready("draining", not self.stop.is_set(), self.stop.reason)
+
+    def _report_flood(self, why: str) -> None:
+        """At the probe as long as it lasts, and in the log once: `telemetry up` has no probes of collectors."""
+        if why and not self._told:
+            log_event(log, logging.ERROR, "paused until the cause is mended", what_to_do=REMEDY)
+        self._told = bool(why)
         self.metrics.breaker_open.set(bool(why))
         self.health.ready("breaker", not why, f"{why}; {REMEDY}" if why else "")
-        self.health.ready("draining", not self.stop.is_set(), self.stop.reason)

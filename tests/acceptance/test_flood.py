@@ -43,6 +43,7 @@ def test_a_wrong_schema_pauses_a_collector_and_its_mending_stores_everything(pip
     eventually(lambda: get(f"{health}/readyz")[0] == 200, "readiness")
     assert "telemetry_collector_breaker_open 0.0" in get(f"{health}/metrics")[1]
     assert collector.stderr.count("too many messages are refused") == 1
+    assert collector.stderr.count("TELEMETRY_COLLECTOR_BREAKER_SHARE=1") == 1
     assert pipeline("queue", "dead", "replay", "--all").code == 0
     eventually(lambda: pipeline.database.one("SELECT count(*) FROM dead_blocks") == 0, "the replays' end")
     assert len(list(pipeline.stored().elements())) == TRUTH["stored"]

@@ -23,6 +23,8 @@ from telemetry.runtime.logs import mask_secrets
 from telemetry.store.tiers import Tier
 
 QUIET_EVERY = 10.0
+OVERDUE = 5.0
+"""Seconds that a message waits, while none is settled, until a person is sent to the logs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,10 @@ class Running:
 
 
 class Display:
-    """Speaks to a person; safe to call from the supervisor's threads."""
+    """Speaks to a person; safe to call from the supervisor's threads. `logs` is the folder it points to."""
 
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, *, as_json: bool, logs: Path) -> None:
+        self.as_json, self.logs = as_json, logs
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._live = self._console.is_terminal and not as_json
         self.interval = 1.0 if self._live else QUIET_EVERY
@@ -91,9 +93,11 @@ class Display:
         if earlier is None:
             return  # a rate takes two looks
         came, went = stats.rates(earlier)
+        age = stats.oldest_age or 0
+        stuck = f"  nothing is settled: {self.logs}/collector-*.log say why" if not went and age > OVERDUE else ""
         self.step(
             f"published {came:,.0f}/s  settled {went:,.0f}/s  queue {stats.depth}/{stats.capacity} messages"
-            f"  oldest {stats.oldest_age or 0:.1f} s  dead {stats.dead}  processes {len(pids)}"
+            f"  oldest {age:.1f} s  died {stats.dead}  processes {len(pids)}{stuck}"
         )
 
     @contextmanager

@@ -47,7 +47,7 @@ SAMPLE = Path(__file__).parents[2] / "data" / "sample.csv"
 Result = TypeVar("Result")
 
 
-@click.command()
+@click.command(short_help="Run everything on this machine.")
 @options(
     *STREAMER, c.STREAMERS, c.COLLECTORS, *COLLECTOR, *API, c.STATE, c.EMBEDDED_PG_BIN, c.DATABASE_URL, *QUEUE, *LOGS
 )
@@ -78,9 +78,9 @@ def up(as_json: bool, **values: Any) -> int:
     make_folder(state)
     lock = FolderLock(state)
     lock.open()
-    display = Display(as_json=as_json)
+    display = Display(as_json=as_json, logs=state / "logs")
     try:
-        with Supervisor(stop=stop, log_dir=state / "logs", on_event=display.event) as supervisor:
+        with Supervisor(stop=stop, log_dir=display.logs, on_event=display.event) as supervisor:
             return _Run(values, source, state, port, supervisor, display, stop).run()
     finally:
         display.close()

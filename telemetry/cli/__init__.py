@@ -70,7 +70,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command; whatever goes wrong is told in one line, without secrets."""
     try:
-        sys.exit(cli(standalone_mode=False) or 0)
+        sys.exit(cli(prog_name="telemetry", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -34,7 +35,7 @@ def queue() -> None:
     """
 
 
-@queue.command()
+@queue.command(short_help="Depth, ages and consumers, in messages and rows.")
 @options(*QUEUE, c.DATABASE_URL)
 @json_option
 def stats(as_json: bool, **values: Any) -> None:
@@ -52,6 +53,8 @@ def stats(as_json: bool, **values: Any) -> None:
         output.json(shown)
         return
     del shown["consumers"]
+    shown["time"] = datetime.fromtimestamp(found.time, UTC)
+    shown["oldest_age"] = None if found.oldest_age is None else f"{found.oldest_age:.1f} s"
     output.pairs(shown)
     for consumer in found.consumers:
         click.echo(f"consumer {consumer.name}: {consumer.pending} pending, idle {consumer.idle:.1f} s")
@@ -163,7 +166,7 @@ def _printable(char: str) -> str:
     return char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
 
 
-@dead.command()
+@dead.command(short_help="Send dead blocks through the queue again.")
 @options(c.DATABASE_URL, *QUEUE)
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every dead block.")
@@ -215,7 +218,7 @@ def _replay(blocks: DeadBlocks, topic: Topic, number: int, timeout: float) -> st
     return ""
 
 
-@dead.command()
+@dead.command(short_help="Forget dead blocks and their payload for good.")
 @options(c.DATABASE_URL)
 @click.argument("numbers", type=int, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every dead block.")

@@ -122,6 +122,7 @@ def test_without_words_the_commands_are_shown(call: Call) -> None:
     done = call()
     assert done.code == 2
     assert "  verify " in done.err
+    assert not [line for line in done.err.splitlines() if line.startswith("  ") and line.endswith("...")], "cut short"
 
 
 def test_a_missing_setting_is_named(call: Call) -> None:

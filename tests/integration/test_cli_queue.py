@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from functools import partial
@@ -48,6 +49,8 @@ def test_the_queue_is_shown_in_messages_and_rows(pipeline: Pipeline, ask: Call) 
     assert shown[0]["rows"] == 300
     text, table = ask("queue", "stats").out, ask("queue", "peek").out
     assert "gpu:{samples}" in text
+    assert re.search(r"^time +\d{4}-\d\d-\d\d ", text, re.MULTILINE)
+    assert re.search(r"^oldest_age +\d+\.\d s$", text, re.MULTILINE)
     assert len(table.splitlines()) == 4
     assert ":loop:now:0" in table
     assert pipeline.topic.stats().depth == 3

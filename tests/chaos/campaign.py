@@ -26,7 +26,7 @@ BEGIN, END = "<!-- campaign -->", "<!-- /campaign -->"
 SUMS = ("faults", "read", "stored", "blank", "rejected", "dead")
 ZEROS = ("missing", "doubled", "over_capacity", "unexplained_deaths", "innocent_dead")
 HEAD = (
-    "date", "code", "servers", "machine", "seeds", *SUMS, *(name.replace("_", " ") for name in ZEROS),
+    "date", "code", "servers", "machine", "seeds", "broken", *SUMS, *(name.replace("_", " ") for name in ZEROS),
     "longest recovery (s) from a killed collector / Redis / PostgreSQL / several faults at once",
 )  # fmt: skip
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -39,12 +39,18 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 def campaign(seeds: Sequence[int], faults: int, jobs: int) -> bool:
     """Run the seeds that this code has no result of; whether all of them held. The table is written after each."""
     code = _code()
-    have = {one["seed"] for one in _results() if one["code"] == code and one["faults_asked"] == faults}
+    known = [one for one in _results() if one["code"] == code and one["faults_asked"] == faults]
+    have = {one["seed"] for one in known if not is_broken(one)}
     todo = [seed for seed in seeds if seed not in have]
     say(f"{len(seeds)} seeds, {len(seeds) - len(todo)} of them have a result for code {code}")
     with ThreadPoolExecutor(jobs) as pool:
         held = list(pool.map(lambda seed: _run(seed, faults, code), todo))
     return all(held)
+
+
+def is_broken(result: dict[str, Any]) -> bool:
+    """Whether the promise did not hold in this run."""
+    return bool(result["wrong"]) or any(result[name] for name in ZEROS)
 
 
 def _run(seed: int, faults: int, code: str) -> bool:
@@ -93,7 +99,8 @@ def _row(group: Sequence[dict[str, Any]]) -> str:
     longest.append(max(one["recovery_seconds_together"] for one in group))
     words = [
         max(one["date"] for one in group), first["code"], _servers(first), first["machine"],
-        _ranges(seeds), *(f"{number:,}" for number in sums), " / ".join(f"{one:.1f}" for one in longest),
+        _ranges(seeds), str(sum(map(is_broken, group))),
+        *(f"{number:,}" for number in sums), " / ".join(f"{one:.1f}" for one in longest),
     ]  # fmt: skip
     return f"| {' | '.join(words)} |"
 

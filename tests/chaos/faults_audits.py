@@ -64,6 +64,7 @@ def _before_ack(world: World, dice: random.Random, act: Callable[[Role], str]) -
     try:
         need(hold.wait(PATIENCE), "no acknowledgement came")
         ids = _ids_in(hold.piece)
+        need(bool(ids), "the acknowledgement named nothing")
         unsettled = [one for one in ids if _is_unsettled(world, one)]
         if unsettled:
             world.memory.violations.append(f"acknowledged before the commit: {' '.join(unsettled)}")

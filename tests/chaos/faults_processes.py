@@ -13,6 +13,9 @@ from tests.chaos.fault import COPY, PATIENCE, fault, need, running
 from tests.chaos.roles import Role
 from tests.chaos.world import STREAMER_LEASE, World
 
+DRAINED = {"streamer": (0, 1, -signal.SIGKILL), "collector": (0, -signal.SIGKILL)}
+"""Exit codes after SIGTERM: a streamer with --once says that it was cut short; another fault may have killed it."""
+
 
 @fault("streamer.kill")
 def kill_streamer(world: World, dice: random.Random) -> str:
@@ -125,4 +128,6 @@ def _ended(world: World, role: Role) -> str:
         world.memory.violations.append(f"{role.name} did not end within {world.terms.lease + 8:g} s of SIGTERM")
         child.kill()
         child.wait(5)
+    elif code not in DRAINED[role.kind]:
+        world.memory.violations.append(f"{role.name} ended with {code} of SIGTERM: {' | '.join(role.log.tail(3))}")
     return f"{role.name} ({pid}) ended with {code} after {time.monotonic() - began:.1f} s"

@@ -42,6 +42,8 @@ class Report:
 
 
 MOST_SHOWN = 20
+LEAST_EFFECT = 0.9
+"""Part of the faults that must have taken effect, for a run to say something."""
 MUST_BE_ZERO = ("missing", "doubled", "over_capacity", "unexplained_deaths", "innocent_dead")
 
 
@@ -52,7 +54,17 @@ def report(world: World, watch: Watch, outcome: Outcome, found: Found) -> Report
     read = found.read + found.dead_poison
     dead = found.dead + found.dead_poison
     adds_up = [] if read == found.stored + found.blank + found.rejected + dead else ["the sum is not what was read"]
-    wrong = [*outcome.stuck, *world.memory.violations, *deaths, *innocent, *found.wrong, *adds_up]
+    foreign = [f"{found.foreign} readings stand in no file"] if found.foreign else []
+    wrong = [
+        *_unseen(watch, outcome, read),
+        *foreign,
+        *outcome.stuck,
+        *world.memory.violations,
+        *deaths,
+        *innocent,
+        *found.wrong,
+        *adds_up,
+    ]
     result = {
         "seed": world.terms.seed,
         "faults": len(outcome.done),
@@ -84,3 +96,13 @@ def report(world: World, watch: Watch, outcome: Outcome, found: Found) -> Report
         "wrong": [text[:600] for text in wrong[:MOST_SHOWN]],
     }
     return Report(result)
+
+
+def _unseen(watch: Watch, outcome: Outcome, read: int) -> list[str]:
+    """Why this run shows nothing: what did not look, and what was not there to be seen."""
+    possible = len(outcome.done) + len(outcome.without_effect)
+    return [
+        *([] if read else ["nothing was read"]),
+        *([] if watch.looks and watch.lived else ["the queue was not looked at all the while"]),
+        *([] if len(outcome.done) >= max(1, LEAST_EFFECT * possible) else ["too few faults took effect"]),
+    ]

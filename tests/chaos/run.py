@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from typing import LiteralString
 
 import psycopg
+import redis
 
+from telemetry.broker import BrokerError
+from telemetry.store.errors import StoreError
 from tests.chaos.compare import Found, compare
-from tests.chaos.fault import REGISTRY, NotHere
+from tests.chaos.fault import REGISTRY, NoEffect, NotHere
 from tests.chaos.plan import Step
 from tests.chaos.watch import Watch
 from tests.chaos.world import World
@@ -26,6 +29,8 @@ WARM = 10
 LONGEST_RECOVERY = 60.0
 MANY_DEATHS = 5
 """Of streamers that find that their account does not add up: no more of them are waited for."""
+MET = (NoEffect, redis.RedisError, BrokerError, StoreError, psycopg.Error, OSError)
+"""What a fault may meet where another one was there already."""
 TRIES = 3
 """How often a fault that found nothing to break is tried."""
 
@@ -99,9 +104,12 @@ def _do(world: World, step: Step, outcome: Outcome) -> None:
         except NotHere as error:
             outcome.not_here[step.kind] = str(error)
             return
-        except Exception as error:  # whatever it met: another fault was there already
+        except MET as error:
             why = f"{type(error).__name__}: {error}".splitlines()[0]
             time.sleep(0.5)
+        except BaseException as error:
+            outcome.stuck.append(f"{step.kind} itself failed: {type(error).__name__}: {error}")
+            raise
         else:
             outcome.done.append(Done(step.kind, proof))
             return

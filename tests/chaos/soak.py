@@ -27,6 +27,8 @@ WARM_UP = 0.2
 WINDOW = 120.0
 """Seconds of which the lowest sample stands for all: what is allocated for a moment is no growth."""
 MOST_MB_PER_HOUR = 1.0
+LEAST_FULL = 0.25
+"""Part of the time that the queue must be at its capacity."""
 LONG_ENOUGH = 20.0
 """Minutes from which a slope says something."""
 
@@ -97,7 +99,10 @@ def _result(seen: Soak, minutes: float, stored: int, deaths: list[str], servers:
             if slope - 2 * error >= MOST_MB_PER_HOUR
         ]
     wrong += [f"{name} grows" for name in counts if _is_growing(seen.samples[name])]
+    wrong += [] if stored else ["nothing was stored"]
     full = np.mean(np.array(seen.samples["queue_depth"]) >= 0.9 * seen.samples["capacity"][-1])
+    if full < LEAST_FULL:
+        wrong.append(f"the queue was full for {full:.0%} of the time only")
     return {
         "minutes": minutes,
         "servers": servers,

@@ -25,7 +25,7 @@ RESULT = {
     "code": "0.1.0 abc", "date": "2026-01-02", "machine": "2 cores", "seed": 1, "faults": 60, "read": 9, "stored": 8,
     "blank": 1, "rejected": 0, "dead": 0, "missing": 0, "doubled": 0, "over_capacity": 0, "unexplained_deaths": 0,
     "innocent_dead": 0, "recovery_seconds": {"collector.kill": 2.25, "redis.kill": 1.0}, "tier": "plain",
-    "recovery_seconds_together": 3.0, "queue_server": "redis 7", "database_server": "postgresql 18",
+    "recovery_seconds_together": 3.0, "wrong": [], "queue_server": "redis 7", "database_server": "postgresql 18",
 }  # fmt: skip
 
 
@@ -89,5 +89,5 @@ def test_the_table_of_the_campaign_keeps_the_rows_of_other_code_and_replaces_its
     rows = text.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
     assert text.startswith("before\n")
     assert text.endswith("after\n")
-    assert [row.split(" | ")[4:7] for row in rows] == [["1-2, 4", "180", "27"], ["9", "60", "9"]]
+    assert [row.split(" | ")[4:8] for row in rows] == [["1-2, 4", "1", "180", "27"], ["9", "0", "60", "9"]]
     assert " 1 | 0 | 0 | 0 | 2.2 / 1.0 / 0.0 / 3.0 |" in rows[0]

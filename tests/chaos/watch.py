@@ -33,6 +33,8 @@ class Watch:
         self.over = 0
         """Messages above the capacity."""
         self.looks = 0
+        self.lived = False
+        """Whether both threads looked until the end."""
         self.redelivered = 0
         self.answers: dict[int, int] = {}
         """How often the API answered with which status; 0: not at all."""
@@ -51,6 +53,7 @@ class Watch:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.lived = all(thread.is_alive() for thread in self._threads)
         self._over.set()
         for thread in self._threads:
             thread.join()

@@ -52,6 +52,8 @@ class Patience:
                 if losses and lost >= losses:
                     raise
             else:
+                if self.outage:
+                    log_event(log, logging.INFO, "database can be used again, going on", after=self.outage)
                 self.outage = ""
                 return result
 

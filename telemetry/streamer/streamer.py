@@ -46,6 +46,7 @@ class Streamer:
         self.health, self.stop, self.clock, self.pruning = health, stop, clock, pruning
         self._due_at = self._prune_at = clock.monotonic()
         self._at_end = False
+        self._away = ""
         self._backoff = Backoff(cap=5.0)
 
     def run(self) -> bool:
@@ -60,6 +61,7 @@ class Streamer:
                 name = "queue" if isinstance(error, BrokerError) else "database"
                 self.health.ready(name, False, str(error))
                 log_event(log, logging.WARNING, f"{name} unavailable, trying again", error=error)
+                self._away = name
                 self._backoff.wait(self.stop)
             except StoreBusy as error:
                 log_event(log, logging.INFO, "database busy, trying again", error=error)
@@ -70,6 +72,9 @@ class Streamer:
                 log_event(log, logging.ERROR, "could not publish a block", exc_info=True)
                 self._backoff.wait(self.stop)
             else:
+                if self._away:
+                    log_event(log, logging.INFO, f"{self._away} can be used again, going on")
+                self._away = ""
                 self._ready()
         self.health.ready("draining", False, self.stop.reason)
         return False

@@ -1,5 +1,6 @@
 """Collectors through outages, kills, lost acknowledgements and poison: nothing is lost, doubled, or blamed wrongly."""
 
+import logging
 import shutil
 import signal
 import sys
@@ -85,7 +86,10 @@ def assert_all_stored_once(collecting: Collecting, blocks: int) -> None:
     assert collecting.store.account().unsettled == 0
 
 
-def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(collecting: Collecting) -> None:
+def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(
+    collecting: Collecting, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     url, proxy = collecting.store.proxied()
     running = collecting.collect(url=url, batch=3, linger=20)  # three at a time, whatever the machine is busy with
     publish(collecting, 0, 3)
@@ -104,6 +108,7 @@ def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(c
     assert_all_stored_once(collecting, 6)
     until(lambda: running.ready)
     assert running.health.liveness().ok
+    assert "database can be used again" in caplog.text
 
 
 def test_an_idle_collector_is_unready_while_its_database_is_away(collecting: Collecting) -> None:

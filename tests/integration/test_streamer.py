@@ -160,6 +160,7 @@ def test_a_permission_that_redis_withdraws_costs_no_row(pipeline: Pipeline) -> N
     collector = pipeline.begin("collect")  # the first one ends where it met the refusal; who restarts it is not here
     done = pipeline.run.end(streamer)
     assert done.code == 0, done.err
+    assert "queue can be used again" in done.err
     assert (done.result["stored"], done.result["dead"]) == (TRUTH["stored"], 0)
     collector.signal(signal.SIGTERM)
     assert pipeline.run.end(collector).code == 0

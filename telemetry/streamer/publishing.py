@@ -72,7 +72,7 @@ class Publishing:
 
     def _send(self, block: Block, body: bytes) -> bool:
         """Queue the block, through waits and outages of the queue; False when stopped before it was."""
-        backoff = Backoff(cap=2.0)
+        backoff, away = Backoff(cap=2.0), False
         while True:
             try:
                 published = self.producer.publish(
@@ -91,10 +91,13 @@ class Publishing:
                 # Also what waiting alone does not mend, a missing permission say: the rows must not pay for it.
                 self.health.ready("queue", False, str(error))
                 log_event(log, logging.WARNING, "queue unavailable, holding the block", error=error)
+                away = True
                 self._waiting(block)
                 if backoff.wait(self.stop):
                     return False
             else:
+                if away:
+                    log_event(log, logging.INFO, "queue can be used again, going on")
                 self.health.ready("queue", True)
                 self.pressure = published.pressure
                 return True

@@ -51,8 +51,8 @@ def main(seeds: int | None, minutes: float | None, plan_only: bool, **values: An
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers and the small disk are taken away then too
     if plan_only:
-        for group in plan(values["seed"], values["faults"], values["only"]):
-            print(" + ".join(step.kind for step in group))
+        groups = [[step.kind for step in group] for group in plan(values["seed"], values["faults"], values["only"])]
+        print(json.dumps(groups) if values["as_json"] else "\n".join(" + ".join(group) for group in groups))
         return
     if seeds:
         sys.exit(0 if campaign(range(1, seeds + 1), values["faults"], values["jobs"]) else 1)
@@ -106,4 +106,10 @@ def _keep_logs(world: World) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main.main(prog_name="scripts/chaos", standalone_mode=False)
+    except click.Abort:  # Ctrl-C: no verdict
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)

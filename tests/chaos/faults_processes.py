@@ -13,8 +13,9 @@ from tests.chaos.fault import COPY, PATIENCE, fault, need, running
 from tests.chaos.roles import Role
 from tests.chaos.world import STREAMER_LEASE, World
 
-DRAINED = {"streamer": (0, 1, -signal.SIGKILL), "collector": (0, -signal.SIGKILL)}
-"""Exit codes after SIGTERM: a streamer with --once says that it was cut short; another fault may have killed it."""
+OTHERS = (-signal.SIGKILL, -signal.SIGTERM)  # by another fault; before it came to say what SIGTERM means to it
+DRAINED = {"streamer": (0, 1, *OTHERS), "collector": (0, *OTHERS)}
+"""Exit codes after SIGTERM: a streamer with --once says by 1 that it was cut short."""
 
 
 @fault("streamer.kill")
@@ -88,13 +89,11 @@ def end_collector(world: World, dice: random.Random) -> str:
     try:
         need(hold.wait(PATIENCE), "no COPY began")
         need(role.alive, "it had ended")
-        role.excuse = "terminated"
-        assert role.child is not None
-        role.child.send(signal.SIGTERM)
+        role.ask_to_end()
         time.sleep(dice.uniform(0.05, 0.4))
     finally:
         hold.release()
-    return f"in mid-batch: {_ended(world, role)}"
+    return f"in mid-batch: {_drained(world, role)}"
 
 
 def _killed(role: Role) -> str:
@@ -120,10 +119,16 @@ def _stopped(role: Role, seconds: float) -> str:
 
 
 def _ended(world: World, role: Role) -> str:
+    """Ask it to end: once, as a second SIGTERM means at once."""
     need(role.alive, f"{role.name} had ended")
+    role.ask_to_end()
+    return _drained(world, role)
+
+
+def _drained(world: World, role: Role) -> str:
     began, pid, child = time.monotonic(), role.pid, role.child
     assert child is not None
-    code = role.end(world.terms.lease + 8.0)
+    code = child.wait(world.terms.lease + 8.0)
     if code is None:
         world.memory.violations.append(f"{role.name} did not end within {world.terms.lease + 8:g} s of SIGTERM")
         child.kill()

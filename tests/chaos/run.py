@@ -149,7 +149,7 @@ def _finish(world: World, outcome: Outcome) -> None:
     streamers = world.roles.of("streamer")
     for role in streamers:
         if role.alive:
-            role.end(20)
+            role.ask_to_end()
     given_up = len(world.roles.deaths) + MANY_DEATHS
 
     def is_over() -> bool:

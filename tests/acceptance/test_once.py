@@ -31,7 +31,7 @@ from tests.fixtures.pipeline import (
 from tests.fixtures.process import Spawned, eventually
 
 ONCE = ("up", "--once", "--json")
-MIDDLE = 30_000  # readings of 200,000
+MIDDLE = 15_000  # readings of 100,000
 EARLY = 5_000  # of 40,000
 REAL = os.environ.get("DCGM_EXPORT")
 
@@ -87,7 +87,7 @@ def test_each_reading_is_stored_once_in_spite_of(
     faults: list[Callable[[Spawned, Pipeline], None]], pipeline: Pipeline, big_csv: Fleet
 ) -> None:
     path, truth = big_csv
-    pace = ("--rate", 30_000, "--block-rows", 1_000, "--lease", 1.5, "--time", "source")
+    pace = ("--rate", 15_000, "--block-rows", 1_000, "--lease", 1.5, "--time", "source")
     up = pipeline.up("--once", "--csv", path, "--streamers", 2, "--collectors", 2, *pace)
     for part, fault in enumerate(faults, 1):
         pipeline.wait_until_settled(part * MIDDLE)

@@ -18,7 +18,7 @@ from pathlib import Path
 from telemetry.embedded.children import Child, how_it_ended
 from telemetry.embedded.logfiles import LogFile
 from tests.fixtures.pipeline import ROOT
-from tests.fixtures.process import clean_env
+from tests.fixtures.process import plain_env
 from tests.fixtures.proxy import Proxy
 
 LOOK_EVERY = 0.03
@@ -66,7 +66,7 @@ class Role:
         self.excuse = ""
         child = Child(
             [sys.executable, *self._words(self)],
-            env={**_plain_env(), "PYTHONPATH": str(ROOT), **self._env(self)},
+            env={**plain_env(), "PYTHONPATH": str(ROOT), **self._env(self)},
             log=self.log,
             out=self._out,
             cwd=ROOT,
@@ -115,11 +115,6 @@ class Role:
         self.excuse = "terminated"
         assert self.child is not None
         self.child.send(signal.SIGTERM)
-
-
-def _plain_env() -> dict[str, str]:
-    """The environment without settings, and without a measurement of coverage: roles run as people run them."""
-    return {name: value for name, value in clean_env().items() if not name.startswith("COVERAGE_")}
 
 
 class Roles:

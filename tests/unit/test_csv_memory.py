@@ -9,6 +9,7 @@ import pytest
 
 from telemetry.streamer.sources.records import MAX_RECORD
 from tests.fixtures.exports import NAMES, export, quoted, row
+from tests.fixtures.process import plain_env
 
 READ = """
 import re, sys
@@ -52,7 +53,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
             file.writelines([export(LINE, names=COLUMNS), *map(piece, range(count))])
             file.write(b"\n" + LINE)
         command = [sys.executable, "-c", READ, str(path)]
-        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        found = subprocess.run(command, check=True, capture_output=True, text=True, env=plain_env()).stdout.split()
         return int(found[0]), int(found[1])
 
     (few, small), (many, large) = peak(least), peak(least * 10)

@@ -151,13 +151,12 @@ def test_a_block_too_large_for_a_message_is_split_and_a_row_too_large_is_dead(
 
 def test_a_permission_that_redis_withdraws_costs_no_row(pipeline: Pipeline) -> None:
     streamer = pipeline.begin("stream", "--once", "--json", "--csv", SAMPLE, "--block-rows", 50, "--rate", 500)
-    pipeline.begin("collect")
+    collector = pipeline.begin("collect")
     pipeline.wait_until_settled(100)
     with closing(pipeline.redis.client()) as client:
         client.acl_setuser("default", commands=["-evalsha", "-eval"])
         eventually(lambda: "NOPERM" in streamer.stderr, "a refusal in the streamer's log")
         client.acl_setuser("default", enabled=True, categories=["+@all"])
-    collector = pipeline.begin("collect")  # the first one ends where it met the refusal; who restarts it is not here
     done = pipeline.run.end(streamer)
     assert done.code == 0, done.err
     assert "queue can be used again" in done.err

@@ -123,8 +123,6 @@ class Roles:
     def __init__(self, roles: Sequence[Role]) -> None:
         self.all = list(roles)
         self.deaths: list[Death] = []
-        self.done: set[int] = set()
-        """Passes that a streamer ended with exit code 0: all of it is settled."""
         self.last: int | None = None
         """The pass after which no other begins."""
         self._over = threading.Event()
@@ -169,7 +167,6 @@ class Roles:
         assert role.child is not None
         code = role.child.returncode or 0
         if role.kind == "streamer" and code == 0:
-            self.done.add(role.number)
             role.number += 1
             role.retired = self.last is not None and role.number > self.last
         elif not role.excuse:

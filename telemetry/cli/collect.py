@@ -31,6 +31,7 @@ from telemetry.collector.sink import DeadBlockSink
 from telemetry.collector.watch import Watch
 from telemetry.collector.worker import OUTAGES, Worker
 from telemetry.runtime.health import Health
+from telemetry.runtime.heap import fix_heap_thresholds
 from telemetry.runtime.logs import log_event
 from telemetry.runtime.metrics import CollectorMetrics
 from telemetry.runtime.stop import Stop, stop_on_signals
@@ -51,6 +52,7 @@ def collect(as_json: bool, **values: Any) -> int:
     telemetry collect --workers 2 --health-port 9101
     """
     start_logs({**values, "log_format": "json"} if as_json else values)
+    fix_heap_thresholds()
     stop, health, metrics = Stop(), Health(expects=REPORTS), CollectorMetrics()
     stop_on_signals(stop)
     topic = topic_of(values, "collector", CollectorHooks(metrics))

@@ -38,6 +38,7 @@ from telemetry.store.deadblocks import DeadBlocks
 from telemetry.store.ledger import Ledger
 from telemetry.store.pruning import Pruning
 from telemetry.store.session import Session
+from telemetry.streamer.memory import keep_memory_steady
 from telemetry.streamer.naming import stream_id
 from telemetry.streamer.pace import Pace
 from telemetry.streamer.publishing import Publishing
@@ -99,6 +100,7 @@ def stream(as_json: bool, **values: Any) -> int:
     telemetry stream --csv export.csv --once --time source --json
     """
     start_logs(values)
+    keep_memory_steady()
     stop, health, metrics = Stop(), Health(expects=("database", "queue")), StreamerMetrics()
     stop_on_signals(stop)
     topic = topic_of(values, "streamer", StreamerHooks(metrics))

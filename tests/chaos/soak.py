@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,10 @@ WINDOW = 120.0
 MOST_MB_PER_HOUR = 1.0
 LEAST_FULL = 0.25
 """Part of the time that the queue must be at its capacity."""
+BACKENDS = """
+SELECT pid, coalesce(nullif(split_part(application_name, '@', 1), ''), backend_type) FROM pg_stat_activity
+WHERE pid <> pg_backend_pid()
+"""
 LONG_ENOUGH = 20.0
 """Minutes from which a slope says something."""
 
@@ -38,20 +41,31 @@ class Soak:
     """Samples by name, each with its time in seconds."""
 
     times: list[float] = field(default_factory=list)
-    samples: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    samples: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, at: float, values: dict[str, float]) -> None:
-        """One round of samples."""
+        """One round of samples; what has none yet, or none any more, is NaN."""
+        for name in values.keys() - self.samples.keys():
+            self.samples[name] = [np.nan] * len(self.times)
         self.times.append(at)
-        for name, value in values.items():
-            self.samples[name].append(value)
+        for name, series in self.samples.items():
+            series.append(values.get(name, np.nan))
+
+    def lasting(self) -> list[str]:
+        """What was there from the warm-up's end to now: a process that came and went has no slope."""
+        kept = np.array(self.times) >= self.warm
+        return [name for name, values in self.samples.items() if np.isfinite(np.array(values)[kept]).all()]
+
+    @property
+    def warm(self) -> float:
+        """When the warm-up was over, in seconds."""
+        return max(60.0, WARM_UP * self.times[-1]) if self.times[-1] > 180 else 0.5 * self.times[-1]
 
     def slope(self, name: str) -> tuple[float, float]:
         """(growth per hour after the warm-up, its standard error): a line through the lowest sample of each window."""
         times, values = np.array(self.times), np.array(self.samples[name])
-        start = max(60.0, WARM_UP * times[-1]) if times[-1] > 180 else 0.5 * times[-1]
-        kept = times >= start
-        windows = ((times[kept] - start) // WINDOW).astype(int)
+        kept = times >= self.warm
+        windows = ((times[kept] - self.warm) // WINDOW).astype(int)
         lowest = np.array([values[kept][windows == one].min() for one in np.unique(windows)])
         if len(lowest) < 4:
             return 0.0, float("inf")
@@ -61,7 +75,7 @@ class Soak:
 
     def write(self, file: Path) -> None:
         """All samples as CSV: a column each, in seconds, MB and counts."""
-        names = sorted(name for name, values in self.samples.items() if len(values) == len(self.times))
+        names = sorted(self.lasting())
         rows = zip(self.times, *(self.samples[name] for name in names), strict=True)
         lines = [",".join(["seconds", *names]), *(",".join(f"{value:.2f}" for value in row) for row in rows)]
         file.write_text("\n".join(lines) + "\n")
@@ -88,9 +102,10 @@ def soak(terms: Terms, minutes: float, series: Path | None) -> dict[str, Any]:
 
 
 def _result(seen: Soak, minutes: float, stored: int, deaths: list[str], servers: list[str]) -> dict[str, Any]:
-    memory = {name: seen.slope(name) for name in seen.samples if name.endswith("_mb")}
-    counts = [name for name in seen.samples if not name.endswith("_mb")]
-    last = {name: round(values[-1], 1) for name, values in seen.samples.items()}
+    lasting = seen.lasting()
+    memory = {name: seen.slope(name) for name in lasting if name.endswith("_mb")}
+    counts = [name for name in lasting if not name.endswith("_mb")]
+    last = {name: round(seen.samples[name][-1], 1) for name in lasting}
     wrong = list(deaths)
     if minutes >= LONG_ENOUGH:
         wrong += [
@@ -122,15 +137,17 @@ def _is_growing(values: list[float]) -> bool:
 
 
 def _of_processes(world: World) -> dict[str, float]:
-    """Memory that is a process' own (the server's shared buffers are not), open files, threads."""
-    found: dict[str, float] = {}
+    """Memory that is a process' own (the server's shared buffers are not), open files."""
+    queue, postgres = world.queue.server.pid or 0, world.database.server.pid or 0
     families = {role.name: [role.pid, *descendants(role.pid)] for role in world.roles.all}
-    for name, pid in (("queue", world.queue.server.pid), ("postgres", world.database.server.pid)):
-        families[name] = [pid or 0, *descendants(pid or 0)]
-    for name, pids in families.items():
-        found[f"{name}_mb"] = sum(_anonymous(pid) for pid in pids) / 1024
-        found[f"{name}_files"] = sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids[:1])
-    return found
+    families |= {"queue": [queue], "postgres": [postgres]}
+    found = {f"{name}_files": float(_open_files(pids[0])) for name, pids in families.items()}
+    families |= {f"postgres {pid} {name}": [pid] for pid, name in world.database.ask(BACKENDS)}
+    return found | {f"{name}_mb": sum(map(_anonymous, pids)) / 1024 for name, pids in families.items()}
+
+
+def _open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def _anonymous(pid: int) -> float:
@@ -168,5 +185,9 @@ def _of_database(world: World) -> dict[str, float]:
 
 def _line(seen: Soak) -> str:
     last = {name: values[-1] for name, values in seen.samples.items()}
-    memory = " ".join(f"{name.removesuffix('_mb')}={value:.1f}" for name, value in last.items() if name.endswith("_mb"))
+    memory = " ".join(
+        f"{name.removesuffix('_mb')}={value:.1f}"
+        for name, value in last.items()
+        if name.endswith("_mb") and not name.startswith("postgres ")
+    )
     return f"{seen.times[-1] / 60:.0f} min: queue {last['queue_depth']:.0f}/{last['capacity']:.0f}; MB {memory}"

@@ -51,14 +51,17 @@ def read_message(
     owner: str = "",
     idle: float = 0.0,
 ) -> Message:
-    """The message in a raw entry: without an id it is "", without a usable number of rows that is 0."""
+    """The message in a raw entry: without an id it is "", without a usable number of rows that is 0.
+
+    The body is left as it is: only headers are turned into text.
+    """
     rows = fields.get(ROWS.encode(), b"")
-    headers = {text(name): text(value) for name, value in fields.items()}
+    names = ((text(name), value) for name, value in fields.items())
     return Message(
         id=text(fields.get(ID.encode(), b"")),
         body=fields.get(BODY.encode(), b""),
         rows=int(rows) if rows.isdigit() and len(rows) <= 15 else 0,
-        headers={name: value for name, value in headers.items() if name not in OWN_FIELDS},
+        headers={name: text(value) for name, value in names if name not in OWN_FIELDS},
         entry=text(entry),
         attempts=attempts,
         exhausted=exhausted,

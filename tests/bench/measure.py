@@ -21,16 +21,23 @@ class NothingMeasured(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the ratio ours / floor must be: at least, or at most, so much."""
+    """What the ratio ours / floor must be: at least, or at most, so much. Neither: it is told, and has no goal."""
 
     least: float = -math.inf
     most: float = math.inf
 
-    def reached(self, ratio: float) -> bool:
-        """Whether the ratio is within the goal."""
-        return self.least <= ratio <= self.most
+    @property
+    def is_none(self) -> bool:
+        """Whether any ratio would do."""
+        return math.isinf(self.least) and math.isinf(self.most)
+
+    def reached(self, ratio: float) -> bool | None:
+        """Whether the ratio is within the goal; None without one."""
+        return None if self.is_none else self.least <= ratio <= self.most
 
     def __str__(self) -> str:
+        if self.is_none:
+            return "-"
         return f">= {self.least:g}" if self.most == math.inf else f"<= {self.most:g}"
 
 

@@ -145,6 +145,10 @@ class Stage:
         found: T = self.kept[key]
         return found
 
+    def wants(self, *names: str) -> bool:
+        """Whether the run is to give one of these results; nothing said: all."""
+        return not self.terms.wanted or not self.terms.wanted.isdisjoint(names)
+
     def fresh(self) -> None:
         """A new, migrated database instead of the present one, and a queue without a past.
 

@@ -6,13 +6,13 @@ floors (`floors`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 from telemetry.store.tiers import Tier
 from tests.bench.floors import Flat, Least, copy_flat, least_cpu
+from tests.bench.machine import cores
 from tests.bench.measure import Goal, Result, rounded
 from tests.bench.once import Once, once
 from tests.bench.stage import Stage, say
@@ -55,10 +55,10 @@ def ingest_vs_copy_flat(stage: Stage) -> Sequence[Result]:
 def ingest_vs_limit(stage: Stage) -> Sequence[Result]:
     """The same against cores / (CPU of parsing a row + CPU of a COPY of it), which nothing can surpass."""
     rounds = _rounds(stage)
-    cores = _cores()
-    typical = sorted(rounds.least, key=lambda one: one.limit(cores))[len(rounds.least) // 2]
+    processors = cores()
+    typical = sorted(rounds.least, key=lambda one: one.limit(processors))[len(rounds.least) // 2]
     more = {
-        "cores": cores,
+        "cores": processors,
         "floor_us_per_row": {name: rounded(getattr(typical, name) * 1e6) for name in ("parse", "client", "server")},
         "ours_us_per_row": {name: rounded(cpu / rounds.typical.rows * 1e6) for name, cpu in rounds.typical.cpu.items()},
     }
@@ -69,7 +69,7 @@ def ingest_vs_limit(stage: Stage) -> Sequence[Result]:
             "rows/s",
             Goal(least=0.6 if stage.tier is Tier.COMMUNITY else 0.7),
             [run.rate for run in rounds.ours],
-            [one.limit(cores) for one in rounds.least],
+            [one.limit(processors) for one in rounds.least],
             more,
         )
     ]
@@ -149,7 +149,7 @@ def _flat(stage: Stage, number: int) -> Flat:
 def _least(stage: Stage, number: int, transaction_rows: float) -> Least:
     one = least_cpu(stage, stage.export(stage.rows), transaction_rows)
     parts = ", ".join(f"{name} {getattr(one, name) * 1e6:.2f}" for name in ("parse", "client", "server"))
-    say(f"{stage.tier.value} round {number + 1}: the limit is {one.limit(_cores()):,.0f} rows/s; µs/row: {parts}")
+    say(f"{stage.tier.value} round {number + 1}: the limit is {one.limit(cores()):,.0f} rows/s; µs/row: {parts}")
     return one
 
 
@@ -171,7 +171,3 @@ def _about(stage: Stage, rounds: Rounds) -> dict[str, object]:
 
 def _both(ours: Sequence[float], floor: Sequence[float]) -> list[float]:
     return [rounded(median(ours)), rounded(median(floor))]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

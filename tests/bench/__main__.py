@@ -1,0 +1,98 @@
+"""`python -m tests.bench`: each figure beside its floor, in one run on one machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from telemetry.embedded import EmbeddedError
+from telemetry.store.tiers import Tier
+from tests.bench import ingest
+from tests.bench.exports import Exports
+from tests.bench.machine import machine, servers
+from tests.bench.measure import Result
+from tests.bench.report import Report
+from tests.bench.stage import BenchFailed, Stage, Terms, say, tiers_there_are
+from tests.fixtures.servers_postgres import open_folder
+
+MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyType(
+    {
+        "ingest_vs_copy_flat": ingest.ingest_vs_copy_flat,
+        "ingest_vs_limit": ingest.ingest_vs_limit,
+        "disk_vs_flat": ingest.disk_vs_flat,
+        "memory_growth": ingest.memory_growth,
+    }
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--rows", type=click.IntRange(100), default=1_000_000, show_default=True, help="Of the file.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of ours and the floor in turns.")
+@click.option("--only", multiple=True, type=click.Choice([*MEASUREMENTS]), metavar="NAME", help="May be repeated.")
+@click.option("--tier", "tiers", multiple=True, type=click.Choice([tier.value for tier in Tier]),
+              help="May be repeated. [all that the server can be]")  # fmt: skip
+@click.option("--streamers", type=click.IntRange(1, 16), default=2, show_default=True, help="Processes.")
+@click.option("--collectors", type=click.IntRange(1, 16), default=1, show_default=True, help="Processes.")
+@click.option("--linger", type=click.FloatRange(0, 10), default=0.2, show_default=True, help="Of collectors, for the"
+              " latency.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of each rate, for the"
+              " latency.")  # fmt: skip
+@click.option("--database-url", help="A superuser's, of a server to use instead of an embedded one; it gets databases"
+              " and perhaps roles of this run.")  # fmt: skip
+@click.option("--redis-url", help="Of a queue to use instead of an embedded one; its keys are removed in the end.")
+@click.option("--json", "as_json", is_flag=True, help="End with one object on standard output.")
+@click.option("--markdown", is_flag=True, help="Print the table of the README.")
+def main(only: Sequence[str], tiers: Sequence[str], as_json: bool, markdown: bool, **values: Any) -> None:
+    """Measure the project beside floors that are honest: the same data, machine and durability, in turns.
+
+    Exit code 1: something could not be measured, or a run lost or doubled a row. A goal that is missed is no failure.
+    TELEMETRY_EMBEDDED_PG_BIN names another PostgreSQL to run, one with TimescaleDB for instance.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are taken away then too
+    names = [name for name in MEASUREMENTS if not only or name in only]
+    terms = Terms(wanted=frozenset(names), **values)
+    report = Report({**machine(), "servers": {}})
+    folder = open_folder()
+    try:
+        for tier in [Tier(name) for name in tiers] or tiers_there_are(terms):
+            _measure(report, terms, Exports(folder), tier, names)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(report.as_dict()) if as_json else report.markdown() if markdown else report.table())
+    for failure in report.failures:
+        say(f"FAILED {failure}")
+    sys.exit(1 if report.failures else 0)
+
+
+def _measure(report: Report, terms: Terms, exports: Exports, tier: Tier | None, names: Sequence[str]) -> None:
+    """Everything on one tier; a measurement that fails does not take the others with it."""
+    with Stage(terms, exports, tier) as stage:
+        about = report.machine["servers"][stage.tier.value] = servers(stage)
+        say(f"{stage.tier.title}: PostgreSQL {about['postgresql']}, {about['queue']}, in {stage.folder}")
+        for name in names:
+            try:
+                report.results += MEASUREMENTS[name](stage)
+            except Exception as error:
+                traceback.print_exc()
+                report.failures.append(f"{name} on {stage.tier.value}: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    try:
+        main.main(prog_name="scripts/bench", standalone_mode=False)
+    except (BenchFailed, EmbeddedError) as error:
+        say(f"scripts/bench: {error}")
+        sys.exit(1)
+    except click.Abort:  # Ctrl-C
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)

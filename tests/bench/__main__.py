@@ -15,7 +15,7 @@ import click
 
 from telemetry.embedded import EmbeddedError
 from telemetry.store.tiers import Tier
-from tests.bench import ingest
+from tests.bench import broker, ingest, latency
 from tests.bench.exports import Exports
 from tests.bench.machine import machine, servers
 from tests.bench.measure import Result
@@ -28,6 +28,8 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyTy
         "ingest_vs_copy_flat": ingest.ingest_vs_copy_flat,
         "ingest_vs_limit": ingest.ingest_vs_limit,
         "disk_vs_flat": ingest.disk_vs_flat,
+        "broker_vs_redis": broker.broker_vs_redis,
+        "latency_vs_floor": latency.latency_vs_floor,
         "memory_growth": ingest.memory_growth,
     }
 )

@@ -105,7 +105,7 @@ def once(stage: Stage, export: Export, streamers: int | None = None, more: Seque
     span, later, transaction = stage.ask(PACE)[0]
     return Once(
         rows=export.rows,
-        stored=_check(stage, export),
+        stored=check(stage, export),
         seconds=seconds,
         settled_rate=later / span if later and span else 0.0,
         transaction_rows=transaction,
@@ -139,7 +139,7 @@ def _wait_until_reconciled(crew: Crew) -> None:
             raise BenchFailed(f"{member.name} ended with {code} and printed: {said}")
 
 
-def _check(stage: Stage, export: Export) -> int:
+def check(stage: Stage, export: Export) -> int:
     """Samples, if ledger and samples are what the file's truth says."""
     truth = export.truth
     found = stage.ask(LEDGER)[0]

@@ -24,7 +24,7 @@ EVERY = 2.0
 WARM_UP = 0.2
 """Part of the time that does not count, at least a minute."""
 WINDOW = 120.0
-"""Seconds of which the lowest sample stands for all: what is allocated for a moment is no growth."""
+"""Seconds of which the lower quartile stands for all: what is taken, or given back, for a moment is no slope."""
 MOST_MB_PER_HOUR = 1.0
 LEAST_FULL = 0.25
 """Part of the time that the queue must be at its capacity."""
@@ -62,15 +62,15 @@ class Soak:
         return max(60.0, WARM_UP * self.times[-1]) if self.times[-1] > 180 else 0.5 * self.times[-1]
 
     def slope(self, name: str) -> tuple[float, float]:
-        """(growth per hour after the warm-up, its standard error): a line through the lowest sample of each window."""
+        """(growth per hour after the warm-up, its standard error): a line through each window's lower quartile."""
         times, values = np.array(self.times), np.array(self.samples[name])
         kept = times >= self.warm
         windows = ((times[kept] - self.warm) // WINDOW).astype(int)
-        lowest = np.array([values[kept][windows == one].min() for one in np.unique(windows)])
-        if len(lowest) < 4:
+        held = np.array([np.percentile(values[kept][windows == one], 25) for one in np.unique(windows)])
+        if len(held) < 4:
             return 0.0, float("inf")
-        at = np.arange(len(lowest)) * WINDOW / 3600
-        (slope, _), covariance = np.polyfit(at, lowest, 1, cov=True)
+        at = np.arange(len(held)) * WINDOW / 3600
+        (slope, _), covariance = np.polyfit(at, held, 1, cov=True)
         return float(slope), float(np.sqrt(covariance[0, 0]))
 
     def write(self, file: Path) -> None:

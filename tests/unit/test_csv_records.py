@@ -1,5 +1,6 @@
 """Where records begin and end, and that pyarrow's idea of it never gets the better of ours."""
 
+import numpy as np
 import pytest
 
 from telemetry.streamer.sources.records import MAX_RECORD, Records, scan
@@ -23,7 +24,8 @@ def records(data: bytes, chunk: int = 1 << 22, fields: int = 3) -> list[tuple[by
 
 def cells(data: bytes) -> dict[int, list[bytes] | str]:
     """Record -> its fields, or why it cannot be used."""
-    parsed = Slice(pieces(data, 1 << 22)).parse(["a", "b", "c"], [0, 1, 2])
+    piece = Slice(pieces(data, 1 << 22))
+    parsed = piece.parse(["a", "b", "c"], [0, 1, 2], np.arange(len(piece)))
     rows = zip(*(parsed.columns[position].to_pylist() for position in range(3)), strict=True)
     return {**dict(zip(parsed.kept.tolist(), map(list, rows), strict=True)), **parsed.bad}
 

@@ -59,6 +59,11 @@ class Layout:
     metrics: dict[int, str]
 
     @property
+    def wanted(self) -> list[int]:
+        """Positions of the columns that are read, ascending."""
+        return sorted({*self.column.values(), *self.metrics})
+
+    @property
     def per_record(self) -> int:
         """Readings in a record: the number of metric columns of a wide file, else 1."""
         return len(self.metrics) or 1

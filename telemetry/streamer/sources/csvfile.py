@@ -11,15 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from telemetry.block import Block, Rejection
 from telemetry.catalog import lookup
 from telemetry.streamer.errors import SourceChanged, SourceError
 from telemetry.streamer.sources.columns import Layout, header_line, parse_header
 from telemetry.streamer.sources.index import Index, build
-from telemetry.streamer.sources.readings import Readings, merged, readings
+from telemetry.streamer.sources.readings import Readings, in_order, merged, readings
 from telemetry.streamer.sources.records import CHUNK, MAX_RECORD, Records, scan
+from telemetry.streamer.sources.series import Series
 from telemetry.streamer.sources.slices import Slice
 
 SLICE_BYTES = 8 << 20
@@ -47,6 +50,7 @@ class CsvSource:
         self._header = b""
         self._layout: Layout
         self._index: Index
+        self._series: Series
         self._stamp: _Stamp
         self._resume = (-1, -1)
 
@@ -59,6 +63,7 @@ class CsvSource:
                 self._open_file()
                 self._header, body = header_line(self._read(0, MAX_RECORD))
                 self._layout = parse_header(self._header, _is_metric, times=self.times)
+                self._series = Series(self._layout)
                 total = self._stamp.size
                 step = None if progress is None else lambda done: progress(done, total)
                 self._index = build(self._read, body, len(self._layout.names), step)
@@ -155,9 +160,16 @@ class CsvSource:
 
     def _understood(self, piece: Slice) -> tuple[Readings, list[Rejection]]:
         """The same of one slice."""
+        known, others = self._series.readings(piece)
+        if known is not None and not len(others):
+            return known, []
+        got, rejected = self._read_anew(piece, others)
+        return (got if known is None else in_order(merged([known, got]))), rejected
+
+    def _read_anew(self, piece: Slice, records: NDArray[np.int64]) -> tuple[Readings, list[Rejection]]:
+        """The same of some records of a slice, field by field."""
         per = self.per_record
-        wanted = sorted({*self._layout.column.values(), *self._layout.metrics})
-        columns, kept, bad = piece.parse(self._layout.names, wanted)
+        columns, kept, bad = piece.parse(self._layout.names, self._layout.wanted, records)
         got = readings(self._layout, columns, len(kept))
         row = kept[got.row // per] * per + got.row % per
         faults = {int(kept[number // per]) * per + number % per: reason for number, reason in got.faults}

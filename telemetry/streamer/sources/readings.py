@@ -71,7 +71,7 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
         ],
         rows * per,
     )
-    blank = ~bad & (blank_texts[value.codes] | _sentinels(numbers[value.codes], metric))
+    blank = ~bad & (blank_texts[value.codes] | sentinels(numbers[value.codes], metric))
     row = np.flatnonzero(~bad & ~blank)
     record = row // per
     gpus, workloads, gpu, workload = _dimensions(fields, metric, record, row)
@@ -92,7 +92,7 @@ def readings(layout: Layout, arrays: dict[int, Any], rows: int) -> Readings:
 
 
 def merged(parts: Sequence[Readings]) -> Readings:
-    """The readings of several ranges as those of one; `row` and `faults` count from the start of the first already."""
+    """The readings of several ranges as those of one; `row` and `faults` count from the start of all already."""
     if len(parts) == 1:
         return parts[0]
     gpus: dict[Gpu, int] = {}
@@ -101,9 +101,9 @@ def merged(parts: Sequence[Readings]) -> Readings:
     return Readings(
         row=np.concatenate([part.row for part in parts]),
         time=np.concatenate([part.time for part in parts]),
-        gpu=np.concatenate([_numbered(part.gpus, gpus)[part.gpu] for part in parts]),
-        metric=np.concatenate([_numbered(part.metrics, metrics)[part.metric] for part in parts]),
-        workload=np.concatenate([_numbered(part.workloads, workloads)[part.workload] for part in parts]),
+        gpu=np.concatenate([numbered(part.gpus, gpus)[part.gpu] for part in parts]),
+        metric=np.concatenate([numbered(part.metrics, metrics)[part.metric] for part in parts]),
+        workload=np.concatenate([numbered(part.workloads, workloads)[part.workload] for part in parts]),
         value=np.concatenate([part.value for part in parts]),
         blank=sum(part.blank for part in parts),
         faults=[fault for part in parts for fault in part.faults],
@@ -113,7 +113,20 @@ def merged(parts: Sequence[Readings]) -> Readings:
     )
 
 
-def _numbered(items: Sequence[_Item], numbers: dict[_Item, int]) -> NDArray[np.int32]:
+def in_order(got: Readings) -> Readings:
+    """The same, ascending by row."""
+    order = np.argsort(got.row, kind="stable")
+    return got._replace(
+        row=got.row[order],
+        time=got.time[order],
+        gpu=got.gpu[order],
+        metric=got.metric[order],
+        workload=got.workload[order],
+        value=got.value[order],
+    )
+
+
+def numbered(items: Sequence[_Item], numbers: dict[_Item, int]) -> NDArray[np.int32]:
     """The number of each item; new ones are given the next."""
     return np.array([numbers.setdefault(item, len(numbers)) for item in items], np.int32)
 
@@ -151,7 +164,7 @@ def _either(a: Cells, b: Cells) -> Cells:
     return Cells((filled[0] | filled[1]).astype(np.int32), ["", "filled"], {})
 
 
-def _sentinels(values: NDArray[np.float64], metric: Cells) -> NDArray[np.bool_]:
+def sentinels(values: NDArray[np.float64], metric: Cells) -> NDArray[np.bool_]:
     """DCGM's "no value" numbers. The catalogue is asked only about metrics with a value as large as one."""
     blank = np.zeros(len(values), np.bool_)
     large = np.flatnonzero(values >= 2**31 - 64)
@@ -165,7 +178,7 @@ def _metrics(metric: Cells, row: NDArray[np.int64]) -> tuple[list[str], NDArray[
     """(names, index of each reading's): two spellings that differ in blanks are one name."""
     codes, kept = pd.factorize(metric.codes[row])
     names: dict[str, int] = {}
-    number = _numbered([metric.texts[int(code)] for code in kept], names)
+    number = numbered([metric.texts[int(code)] for code in kept], names)
     return list(names), number[codes]
 
 

@@ -34,13 +34,16 @@ class Parsed(NamedTuple):
 
 
 class Slice:
-    """Records that follow each other, of one or more pieces that were cut from a file."""
+    """Records that follow each other, of one or more pieces that were cut from a file.
+
+    `starts`, `ends` (int64) index `data`; `broken` (bool) ones are unusable.
+    """
 
     def __init__(self, parts: Sequence[Records]) -> None:
         places = np.cumsum([0, *(len(part.data) + 1 for part in parts)])
-        self._data = b"\n".join(part.data for part in parts)
-        self._starts = np.concatenate([part.starts + place for part, place in zip(parts, places, strict=False)])
-        self._ends = np.concatenate([part.ends + place for part, place in zip(parts, places, strict=False)])
+        self.data = b"\n".join(part.data for part in parts)
+        self.starts = np.concatenate([part.starts + place for part, place in zip(parts, places, strict=False)])
+        self.ends = np.concatenate([part.ends + place for part, place in zip(parts, places, strict=False)])
         self._joined = any(part.joined for part in parts)
         self.broken = np.concatenate([part.broken for part in parts])
 
@@ -49,17 +52,18 @@ class Slice:
 
     def raw(self, record: int) -> bytes:
         """The bytes of one record."""
-        return self._data[int(self._starts[record]) : int(self._ends[record])]
+        return self.data[int(self.starts[record]) : int(self.ends[record])]
 
     def text(self, record: int) -> str:
         """For a person: shortened, and what is no UTF-8 or cannot be printed shown as escapes."""
         text = self.raw(record)[: 4 * RAW_KEPT].decode("utf-8", "backslashreplace")
         return _UNPRINTABLE.sub(_shown, text)[:RAW_KEPT]
 
-    def parse(self, names: Sequence[str], wanted: Sequence[int]) -> Parsed:
-        """The columns at the positions `wanted`, and what cannot be used."""
-        good = np.flatnonzero(~self.broken)
-        bad = {int(record): self._why_broken(int(record)) for record in np.flatnonzero(self.broken)}
+    def parse(self, names: Sequence[str], wanted: Sequence[int], records: NDArray[np.int64]) -> Parsed:
+        """The columns at the positions `wanted` of some records, in ascending order, and what cannot be used."""
+        broken = self.broken[records]
+        good = records[~broken]
+        bad = {record: self._why_broken(record) for record in records[broken].tolist()}
         parts = list(self._parts(good, names, wanted))
         columns = {position: joined([part.columns[position] for part in parts]) for position in wanted}
         kept = np.concatenate([part.kept for part in parts])
@@ -116,8 +120,8 @@ class Slice:
         """The records `good`, one per line. Where they follow each other, so do their bytes."""
         first = np.flatnonzero(np.diff(good, prepend=-2) != 1)
         last = np.append(first, len(good))[1:] - 1
-        runs = zip(self._starts[good[first]].tolist(), self._ends[good[last]].tolist(), strict=True)
-        return b"\n".join(self._data[start:end] for start, end in runs)
+        runs = zip(self.starts[good[first]].tolist(), self.ends[good[last]].tolist(), strict=True)
+        return b"\n".join(self.data[start:end] for start, end in runs)
 
     def _why_broken(self, record: int) -> str:
         return f"longer than {MAX_RECORD} bytes" if len(self.raw(record)) > MAX_RECORD else _UNBALANCED

@@ -1,0 +1,233 @@
+"""Rows of which every field is quoted: what they say beside their time and value is read once, then recognised.
+
+An export writes the same row again and again but for two fields. Such a row is cut at its `","`, and the bytes that
+stay the same are the key to the GPU, the metric and the workload that `readings` made of the first row of its kind.
+What lives here: cutting, recognising, and handing back every row that is anything else. What does not: what a row
+means (`readings`), how CSV is divided (`slices`); whoever is not recognised goes that way.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from telemetry.block import MAX_TEXT, Gpu, Workload
+from telemetry.streamer.sources.cells import Cells, numbers_of, texts_of, times_of
+from telemetry.streamer.sources.columns import Layout
+from telemetry.streamer.sources.readings import Readings, numbered, readings, sentinels
+from telemetry.streamer.sources.records import Records
+from telemetry.streamer.sources.slices import Slice, fields_of
+
+REMEMBERED = 64 << 20
+"""Bytes of rows that are remembered: some 100,000 series of an export."""
+JUDGED_AT = 2 << 20
+"""Bytes from which on it must be plausible that rows will be met again."""
+
+_SAMPLE = {"timestamp": b"2001-02-03T04:05:06Z", "value": b"1.5"}
+"""What stands in the changing fields when a row of a new kind is read."""
+_COMMA, _QUOTE, _RETURN = 44, 34, 13
+
+_Item = TypeVar("_Item")
+Key = tuple[bytes, ...]
+
+
+class _Cut(NamedTuple):
+    """Records (int64) that are cut in the right number of fields, as the alternating pieces of each."""
+
+    records: NDArray[np.int64]
+    same: list[Any]
+    changing: list[Any]
+
+
+class Series:
+    """The kinds of rows of one file; each has a number."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._fields = sorted((layout.column[name], name) for name in _SAMPLE if name in layout.column)
+        self._numbers: dict[Key, int] = {}
+        self._gpus: dict[Gpu, int] = {}
+        self._metrics: dict[str, int] = {}
+        self._workloads: dict[Workload, int] = {}
+        self._parts = np.empty((0, 3), np.int32)  # gpu, metric, workload of each kind; -1: no reading can be usable
+        self._bytes = self._seen = self._known = 0
+        self._limit = JUDGED_AT
+        self._useful = not layout.metrics and len(layout.names) > len(self._fields)
+
+    def readings(self, piece: Slice) -> tuple[Readings | None, NDArray[np.int64]]:
+        """(readings of the rows that were recognised, numbered by record; the records that were not)."""
+        cut = self._cut(piece) if self._useful and len(piece) else None
+        if cut is None:
+            return None, np.arange(len(piece))
+        number = self._recognise(cut.same)
+        fields = {name: array for (_, name), array in zip(self._fields, cut.changing, strict=True)}
+        gpu, metric, workload = self._parts[number].T
+        time, timed = _times(fields.get("timestamp"), len(number))
+        value, numeric, blank = _values(fields["value"])
+        usable = (gpu >= 0) & timed & (numeric | blank)
+        blank = usable & (blank | sentinels(np.where(usable, value, 0.0), Cells(metric, list(self._metrics), {})))
+        kept = np.flatnonzero(usable & ~blank)
+        gpus, gpu = _compact(gpu[kept], self._gpus)
+        metrics, metric = _compact(metric[kept], self._metrics)
+        workloads, workload = _compact(workload[kept], self._workloads)
+        got = Readings(
+            row=cut.records[kept],
+            time=time[kept],
+            gpus=gpus,
+            metrics=metrics,
+            workloads=workloads,
+            gpu=gpu,
+            metric=metric,
+            workload=workload,
+            value=value[kept],
+            blank=int(blank.sum()),
+            faults=[],
+        )
+        return got, np.delete(np.arange(len(piece)), cut.records[usable])
+
+    def _cut(self, piece: Slice) -> _Cut | None:
+        """The rows that may be cut at `","`; None, and never again, when not one can be."""
+        bytes_, starts = np.frombuffer(piece.data, np.uint8), piece.starts
+        ends = piece.ends - (bytes_[piece.ends - 1] == _RETURN)
+        comma = np.flatnonzero(bytes_[1:-1] == _COMMA) + 1
+        comma = comma[(bytes_[comma - 1] == _QUOTE) & (bytes_[comma + 1] == _QUOTE) & (comma > starts[0])]
+        count = np.diff(np.searchsorted(comma, starts), append=len(comma))
+        right = ~piece.broken & (count == len(self.layout.names) - 1) & (ends - starts >= 2)
+        right &= (bytes_[starts] == _QUOTE) & (bytes_[ends - 1] == _QUOTE)
+        if not right.any():
+            self._useful = False
+            return None
+        comma, starts, ends = comma[np.repeat(right, count)], starts[right], ends[right]
+        comma = comma.reshape(-1, len(self.layout.names) - 1)
+        spans = [_inside(comma, starts, ends, field) for field, _ in self._fields]
+        whole = np.logical_and.reduce([opens <= closes for opens, closes in spans])  # not of `","` that overlap
+        places = [starts, *(place for span in spans for place in span), ends]
+        pieces = _between(piece.data, [place[whole] for place in places])
+        return _Cut(np.flatnonzero(right)[whole], pieces[0::2], pieces[1::2])
+
+    def _recognise(self, same: Sequence[Any]) -> NDArray[np.int64]:
+        """The number of each row's kind; new kinds are read."""
+        if self._bytes > self._limit:
+            self._judge()
+        codes, texts = np.zeros(len(same[0]), np.int64), []
+        for array in (one.dictionary_encode() for one in same):
+            codes = codes * len(array.dictionary) + array.indices.to_numpy()
+            texts.append(array.dictionary.to_pylist())
+        codes, distinct = pd.factorize(codes)
+        columns: list[Iterable[bytes]] = []
+        for known in reversed(texts):
+            distinct, code = np.divmod(distinct, len(known))
+            columns.append(map(known.__getitem__, code.tolist()))
+        keys: list[Key] = list(zip(*reversed(columns), strict=True))
+        found = list(map(self._numbers.get, keys))
+        self._seen, self._known = self._seen + len(keys), self._known + len(keys) - found.count(None)
+        if None in found:
+            self._learn([key for key, number in zip(keys, found, strict=True) if number is None])
+            found = list(map(self._numbers.get, keys))
+        return np.array(found, np.int64)[codes]
+
+    def _learn(self, keys: Sequence[Key]) -> None:
+        """Read one row of each kind, with samples for the fields that change."""
+        samples = [_SAMPLE[name] for _, name in self._fields]
+        rows = [b"".join(part for pair in zip(key, [*samples, b""], strict=True) for part in pair) for key in keys]
+        ends = np.cumsum([len(row) + 1 for row in rows]) - 1
+        starts = np.append(0, ends[:-1] + 1)
+        piece = Slice([Records(0, b"\n".join(rows), starts, ends, np.zeros(len(rows), np.bool_), joined=True)])
+        columns, kept, _ = piece.parse(self.layout.names, self.layout.wanted, np.arange(len(rows)))
+        got = readings(self.layout, columns, len(kept))
+        parts = np.full((len(keys), 3), -1, np.int32)
+        numbers = [numbered(got.gpus, self._gpus), numbered(got.metrics, self._metrics)]
+        numbers.append(numbered(got.workloads, self._workloads))
+        for column, (number, index) in enumerate(zip(numbers, (got.gpu, got.metric, got.workload), strict=True)):
+            parts[kept[got.row], column] = number[index]
+        parts[[at for at, row in enumerate(rows) if not self._is_cut_right(row)]] = -1
+        first = len(self._parts)
+        self._parts = np.concatenate((self._parts, parts))
+        self._numbers |= {key: first + at for at, key in enumerate(keys)}
+        self._bytes += int(ends[-1])
+
+    def _is_cut_right(self, row: bytes) -> bool:
+        """Whether the samples are whole fields: then so is whatever holds no quote in their place.
+
+        A `","` within a field, written `"",""`, may have been taken for an end of one.
+        """
+        fields = fields_of(row)
+        return (
+            fields is not None
+            and len(fields) == len(self.layout.names)
+            and all(fields[position].encode() == _SAMPLE[name] for position, name in self._fields)
+        )
+
+    def _judge(self) -> None:
+        """Remember more when kinds were met again, or are many metrics of few GPUs and workloads; else give up.
+
+        Otherwise a file of which every row has a label of its own would fill the memory with them.
+        """
+        again = 2 * self._known > self._seen
+        fleet = 3 * (len(self._gpus) + len(self._workloads)) < len(self._numbers)
+        if self._limit < REMEMBERED and (again or fleet):
+            self._limit = REMEMBERED
+            return
+        self._useful = again
+        for known in (self._numbers, self._gpus, self._metrics, self._workloads):
+            known.clear()
+        self._parts = self._parts[:0]
+        self._bytes = self._seen = self._known = 0
+
+
+def _inside(
+    comma: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64], field: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the text of a field begins and ends in each row, without its quotes."""
+    opens = comma[:, field - 1] + 2 if field else starts + 1
+    closes = comma[:, field] - 1 if field < comma.shape[1] else ends - 1
+    return opens, closes
+
+
+def _between(data: bytes, places: Sequence[NDArray[np.int64]]) -> list[Any]:
+    """For each row the bytes between one place and the next, as an Arrow array for each pair of places."""
+    offsets = np.append(np.stack(places, axis=1).astype(np.int32).ravel(), np.int32(len(data)))
+    whole = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
+    every = np.arange(0, len(offsets) - 1, len(places))
+    return [whole.take(pa.array(every + number)) for number in range(len(places) - 1)]
+
+
+def _times(array: Any, rows: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(time, whether it can be read) of each row, in µs since 1970."""
+    if array is None:
+        return np.zeros(rows, np.int64), np.ones(rows, np.bool_)
+    cells = texts_of(array.dictionary_encode(), "timestamp", MAX_TEXT)
+    times, faults = times_of(cells)
+    return times[cells.codes], _unless(cells, faults | cells.faults)
+
+
+def _values(array: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """(value, whether it is a finite number, whether it is a text for "no value") of each row."""
+    try:
+        long = (pc.max(pc.binary_length(array)).as_py() or 0) > MAX_TEXT
+        value = None if long else pc.cast(array.cast(pa.string()), pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        value = None
+    if value is None:
+        cells = texts_of(array.dictionary_encode(), "value", MAX_TEXT)
+        numbers, blank, faults = numbers_of(cells, "value")
+        blank[list(cells.faults)] = False
+        return numbers[cells.codes], _unless(cells, faults | cells.faults), blank[cells.codes]
+    return value, np.isfinite(value), np.zeros(len(value), np.bool_)
+
+
+def _unless(cells: Cells, faults: dict[int, str]) -> NDArray[np.bool_]:
+    good = np.ones(len(cells.texts), np.bool_)
+    good[list(faults)] = False
+    return good[cells.codes]
+
+
+def _compact(numbers: NDArray[np.int32], items: dict[_Item, int]) -> tuple[list[_Item], NDArray[np.int32]]:
+    """(those of the items that occur, index of each into them)."""
+    codes, distinct = pd.factorize(numbers)
+    known = list(items)
+    return [known[number] for number in distinct.tolist()], codes.astype(np.int32)

@@ -1,0 +1,132 @@
+"""Rows that are recognised mean what they mean when they are read field by field, and what is odd is handed back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from telemetry.streamer.sources import series
+from telemetry.streamer.sources.columns import Layout, parse_header
+from telemetry.streamer.sources.readings import Readings, readings
+from telemetry.streamer.sources.records import scan
+from telemetry.streamer.sources.series import Series
+from telemetry.streamer.sources.slices import Slice
+from tests.fixtures.exports import NAMES, quoted, row
+
+LAYOUT = parse_header(",".join(NAMES).encode(), lambda _: False, times=True)
+
+
+def piece_of(lines: list[bytes], layout: Layout = LAYOUT) -> Slice:
+    data = b"\n".join(lines)
+    found = scan(lambda at, size: data[at : at + size], 0, len(layout.names), 1 << 22)
+    return Slice([part.cut(0, len(part)) for part in found if len(part)])
+
+
+def meaning(got: Readings) -> dict[int, object]:
+    """Record -> its reading."""
+    columns = (got.row, got.time[-len(got.row) :], got.gpu, got.metric, got.workload, got.value)
+    return {
+        record: (time, got.gpus[gpu], got.metrics[metric], got.workloads[workload], value)
+        for record, time, gpu, metric, workload, value in zip(*(column.tolist() for column in columns), strict=True)
+    }
+
+
+def field_by_field(piece: Slice, layout: Layout = LAYOUT) -> dict[int, object]:
+    columns, kept, _ = piece.parse(layout.names, layout.wanted, np.arange(len(piece)))
+    got = readings(layout, columns, len(kept))
+    return meaning(got._replace(row=kept[got.row]))
+
+
+def recognised(known: Series, piece: Slice) -> tuple[dict[int, object], set[int]]:
+    """(readings by record, the records that were handed back)."""
+    got, others = known.readings(piece)
+    return ({} if got is None else meaning(got)), set(others.tolist())
+
+
+GOOD = quoted(row(labels_raw='UUID="GPU-1",job="a,b"'))
+DECEPTIVE = [
+    b'"t","m","0",","b","","","","","","1.5",""',
+    b'","m","0","d","u","","","","","","1.5",""',
+    b'"t","m","0","d","u","","","","","",","',
+    quoted(row(device='x","y')),
+    quoted(row(device='","', pod='"')),
+    quoted(row(value='1","5')),
+    quoted(row(value='1"5', timestamp='"')),
+    quoted(row(timestamp='2025-07-18T20:42:34Z","x')),
+    quoted(row())[:-1] + b'x"',
+    quoted(row()).replace(b'"H100"', b"H100"),
+    quoted(row()).replace(b'"H100","host-1"', b'"H100"",""host-1"'),
+    quoted(row()).replace(b'"nvidia0","GPU-1"', b'nvidia0"",""GPU-1"",","x"'),
+    quoted(row(pod="two\nlines")),
+    quoted(row(value="x" * 2000)),
+    quoted(row(value="0" * 2000)),
+    quoted(row(gpu_id="")),
+    quoted(row(value="nan")),
+    quoted(row(value="<<<NULL>>>")),
+    quoted(row(value="9223372036854775794")),
+    quoted(row(value=" 7 ")),
+    GOOD + b"\r",
+    b"",
+    b'"',
+    b'""',
+    b",",
+]
+
+
+@pytest.mark.parametrize("line", DECEPTIVE)
+def test_no_row_means_more_or_less_than_field_by_field(line: bytes) -> None:
+    known = Series(LAYOUT)
+    for lines in ([GOOD, line, GOOD], [line, GOOD], [GOOD, line]):
+        piece = piece_of(lines)
+        for _ in range(2):  # the second time all its kinds are known
+            found, others = recognised(known, piece)
+            expected = field_by_field(piece)
+            assert found == {record: reading for record, reading in expected.items() if record not in others}
+            blank = piece.broken.size - len(found) - len(others)
+            assert blank == sum(text in line for text in (b"<<<", b"922337")) * lines.count(line)
+
+
+@settings(deadline=None, max_examples=400)
+@given(lines=st.lists(st.lists(st.sampled_from([b'"', b",", b'","', b'""', b"1.5", b"x"]), max_size=9), max_size=6))
+def test_of_three_columns_in_any_disorder_too(lines: list[list[bytes]]) -> None:
+    layout = parse_header(b"metric_name,gpu_id,value,uuid", lambda _: False, times=False)
+    known = Series(layout)
+    rows = [b'"m","0","1.5","GPU-1"', *(b'"m","0",' + b"".join(parts) + b',"GPU-1"' for parts in lines)]
+    piece = piece_of(rows, layout)
+    found, others = recognised(known, piece)
+    expected = field_by_field(piece, layout)
+    assert 0 in found
+    assert found == {record: reading for record, reading in expected.items() if record not in others}
+
+
+def test_a_file_that_is_not_quoted_is_left_alone() -> None:
+    known = Series(LAYOUT)
+    plain = piece_of([",".join(row()).encode()] * 3)
+    assert recognised(known, plain) == ({}, {0, 1, 2})
+    assert recognised(known, piece_of([GOOD])) == ({}, {0})
+
+
+def of_fleet(turn: int) -> Slice:
+    """Thirty GPUs with four metrics each."""
+    return piece_of([quoted(row(uuid=f"GPU-{turn}-{i}", metric_name=f"m{k}")) for i in range(30) for k in range(4)])
+
+
+def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series, "JUDGED_AT", 40 * len(GOOD))
+    known = Series(LAYOUT)
+    for turn in range(3):
+        piece = piece_of([quoted(row(labels_raw=f'job="{turn}.{i}"')) for i in range(50)])
+        found, others = recognised(known, piece)
+        assert (found, len(others)) == ((field_by_field(piece), 0) if turn < 2 else ({}, 50))
+
+
+@pytest.mark.parametrize("fleets", [1, 2, 12])
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, fleets: int) -> None:
+    monkeypatch.setattr(series, "JUDGED_AT", 40 * len(GOOD))
+    monkeypatch.setattr(series, "REMEMBERED", 300 * len(GOOD))
+    known = Series(LAYOUT)
+    for turn in range(24):
+        piece = of_fleet(turn % fleets)
+        found, others = recognised(known, piece)
+        assert (found, others) == (field_by_field(piece), set()) or (fleets == 12 and not found)
+    assert bool(others) == (fleets == 12)  # it gave up on what it forgets before it comes again

@@ -1,20 +1,29 @@
 """Readings as columns, a page at a time, and the place where the next page begins.
 
-What lives here: unpacking what the statement `readings` gives, without an object per row. What does not: asking
+What lives here: unpacking what the statements give, without an object per reading. What does not: asking
 (`reader`), writing answers down (`webapi`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from telemetry.store.copy import EPOCH_2000
+from telemetry.store.copy import EPOCH_2000, HEADER, TRAILER
 
 COLUMNS = (("time", ">i8"), ("gpu", ">i4"), ("metric", ">i2"), ("workload", ">i4"), ("block", ">i8"), ("value", ">f8"))
-"""The columns that the statement gives, as PostgreSQL's send functions write them: big-endian."""
+"""The columns that the statements give, as PostgreSQL's send functions write them: big-endian."""
+
+ROW = np.dtype(
+    [("fields", ">i2"), *(part for name, kind in COLUMNS for part in ((f"{name}_size", ">i4"), (name, kind)))]
+)
+"""One of these in binary COPY: every size is the same, because no column is ever NULL."""
+
+PIECE = 10_000
+"""Readings of a range that are in memory at a time."""
 
 
 class Series(NamedTuple):
@@ -97,3 +106,22 @@ def unpack(columns: Sequence[bytes | None], limit: int) -> Page:
     time, gpu, metric, workload, block = (array[:limit].astype(np.int64) for array in arrays[:5])
     value = arrays[5][:limit].astype(np.float64)
     return Page(time + EPOCH_2000, gpu, metric, workload, block, value, more=len(arrays[0]) > limit)
+
+
+def pieces(copy: Iterable[bytes | bytearray | memoryview]) -> Iterator[Page]:
+    """The readings in a binary COPY of COLUMNS, as many at a time as PIECE, however the bytes come in parts."""
+    parts = iter(copy)
+    skip, rest = len(HEADER), b""
+    while chunk := list(islice(parts, PIECE)):
+        data = rest + b"".join(chunk)
+        whole = skip + (len(data) - skip) // ROW.itemsize * ROW.itemsize
+        if whole > skip:
+            yield _page_of(np.frombuffer(data[skip:whole], ROW))
+        skip, rest = 0, data[whole:]
+    if rest != TRAILER:
+        raise ValueError(f"a COPY ended with {rest[:40]!r}")
+
+
+def _page_of(rows: NDArray[np.void]) -> Page:
+    time, gpu, metric, workload, block = (rows[name].astype(np.int64) for name, _ in COLUMNS[:5])
+    return Page(time + EPOCH_2000, gpu, metric, workload, block, rows["value"].astype(np.float64), more=False)

@@ -5,14 +5,14 @@ page is unpacked (`pages`), how answers are written down (`webapi`), how connect
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from telemetry.block import MIN_TIME
 from telemetry.catalog import lookup
-from telemetry.store.pages import Position, Readings, Series, unpack
+from telemetry.store.pages import Page, Position, Readings, Series, pieces, unpack
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
 from telemetry.store.schema import check_migrated
@@ -149,8 +149,33 @@ class Reader:
         triples, code = page.triples()
         return Readings(page.time, code, page.value, self._series(triples.T.tolist()), page.end(after))
 
-    def _series(self, triples: Sequence[list[int]]) -> list[Series]:
-        values = dict(zip(("gpus", "metrics", "workloads"), triples, strict=True))
+    def whole_range(
+        self, gpus: Sequence[int], *, start: int, end: int, metrics: Sequence[str] | None = None
+    ) -> Generator[Readings, None, None]:
+        """All readings of such a range, in the same order, some thousand at a time: one statement, in flat memory.
+
+        Takes a connection until it ends or is closed, which ends the statement, and now and then another one beside it.
+        """
+        numbers = None if metrics is None else self._metric_numbers(metrics)
+        values = {"gpus": list(gpus), "gpu": gpus[0], "start": _moment(start), "end": _moment(end), "metrics": numbers}
+        if numbers == [] or start > end:
+            return
+        statement = query("range_of_one" if len(gpus) == 1 else "range_of_many", file=QUESTIONS)
+        known: dict[tuple[int, ...], Series] = {}
+        with self.pool.use() as connection, connection.cursor().copy(statement, values) as copy:
+            for page in pieces(copy):
+                yield self._described(page, known)
+
+    def _described(self, page: Page, known: dict[tuple[int, ...], Series]) -> Readings:
+        """The page with its series, of which only those are asked for that are not known yet."""
+        triples, code = page.triples()
+        keys = [tuple(triple) for triple in triples.tolist()]
+        missing = [key for key in keys if key not in known]
+        known.update(zip(missing, self._series(list(zip(*missing, strict=True))), strict=True) if missing else ())
+        return Readings(page.time, code, page.value, [known[key] for key in keys])
+
+    def _series(self, triples: Sequence[Sequence[int]]) -> list[Series]:
+        values = {name: list(of) for name, of in zip(("gpus", "metrics", "workloads"), triples, strict=True)}
         return [Series(*row) for row in self._all("series", values)] if triples[0] else []
 
     def _metric_numbers(self, names: Sequence[str]) -> list[int]:

@@ -9,13 +9,15 @@ import numpy as np
 import psycopg
 import pytest
 
+from telemetry.block import Workload
+from telemetry.store.copy import EPOCH_2000, HEADER, TRAILER
 from telemetry.store.errors import NotMigrated, StoreBusy, StoreUnavailable
-from telemetry.store.pages import Position, unpack
+from telemetry.store.pages import COLUMNS, PIECE, ROW, Position, pieces, unpack
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
 from telemetry.store.reader import ENOUGH, QUESTIONS, Reader
 from telemetry.store.tiers import Tier
-from tests.fixtures.filled import POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
+from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.store import Database
 
 
@@ -159,6 +161,43 @@ def test_a_position_counts_ties_across_pages() -> None:
             break
         assert began == Position(*key, skip=sum(given))
     assert given == [3, 3, 1]
+
+
+@pytest.mark.parametrize("cuts", [[], [19], [1, 18, 40], [19 + 60, 19 + 120], [19 + 61, 19 + 178], [19 + 180]])
+def test_a_range_is_the_same_however_its_bytes_come_in_parts(cuts: list[int]) -> None:
+    rows = np.zeros(3, ROW)
+    for number, (name, kind) in enumerate(COLUMNS):
+        rows[name] = np.arange(3) + 10 * number
+        rows[f"{name}_size"] = np.dtype(kind).itemsize
+    data = HEADER + rows.tobytes() + TRAILER
+    parts = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+    (page,) = pieces(parts)
+    assert (page.time - EPOCH_2000).tolist() == [0, 1, 2]
+    assert [column.tolist() for column in (page.gpu, page.metric, page.value)] == [
+        [10, 11, 12],
+        [20, 21, 22],
+        [50.0, 51.0, 52.0],
+    ]
+
+
+def test_a_range_without_readings_has_no_pieces_and_one_that_is_cut_short_is_no_range() -> None:
+    assert list(pieces([HEADER, TRAILER])) == []
+    with pytest.raises(ValueError, match="ended with"):
+        list(pieces([HEADER + bytes(59)]))
+
+
+def test_a_long_range_comes_in_pieces_that_are_the_pages_joined(reader: Reader, database: Database) -> None:
+    pods = [Workload("", pod, "", LABELS) for pod in "abc"]
+    readings = [Reading(gpu("n", 0), T0 + at // 3, TEMP, at % 7, pods[at % 3]) for at in range(2 * PIECE + 10)]
+    fill(database, readings)
+    (row,) = reader.gpus_called("n:0")
+    parts = list(reader.whole_range([row.number], start=0, end=2 * T0))
+    page = reader.readings([row.number], start=0, end=2 * T0, limit=100_000)
+    assert [len(part.time) for part in parts] == [PIECE, PIECE, 10]
+    assert np.concatenate([part.time for part in parts]).tolist() == page.time.tolist()
+    assert np.concatenate([part.value for part in parts]).tolist() == page.value.tolist()
+    pods_told = [part.series[code].pod for part in parts for code in part.code.tolist()]
+    assert pods_told == [page.series[code].pod for code in page.code.tolist()]
 
 
 def column(value: int, size: int) -> bytes:

@@ -61,6 +61,25 @@ FROM (
     LIMIT %(limit)s OFFSET %(skip)s
 ) page;
 
+-- name: range_of_one
+-- A whole range as numbers, in the order of `readings`: with names it would be thirty times as many bytes, and labels_raw
+-- would be written back once for each reading. One GPU has a statement of its own, because `gpu = n` can be read in
+-- order from the index, partition by partition, and `gpu = ANY(..)` only be sorted.
+COPY (
+    SELECT time, gpu, metric, workload, block, value FROM samples
+    WHERE gpu = %(gpu)s AND time >= %(start)s AND time <= %(end)s
+      AND (%(metrics)s::smallint[] IS NULL OR metric = ANY(%(metrics)s::smallint[]))
+    ORDER BY time, gpu, metric, workload, block, value
+) TO STDOUT (FORMAT BINARY);
+
+-- name: range_of_many
+COPY (
+    SELECT time, gpu, metric, workload, block, value FROM samples
+    WHERE gpu = ANY(%(gpus)s::int[]) AND time >= %(start)s AND time <= %(end)s
+      AND (%(metrics)s::smallint[] IS NULL OR metric = ANY(%(metrics)s::smallint[]))
+    ORDER BY time, gpu, metric, workload, block, value
+) TO STDOUT (FORMAT BINARY);
+
 -- name: series
 -- What the view telemetry says of readings, but for their time and value: once for each GPU, metric and workload.
 SELECT m.name, g.gpu_id, g.device, g.uuid, g.model_name, g.hostname, k.container, k.pod, k.namespace,

@@ -7,7 +7,8 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -20,7 +21,9 @@ from tests.bench.exports import Exports
 from tests.bench.machine import machine, servers
 from tests.bench.measure import Result
 from tests.bench.report import Report
-from tests.bench.stage import BenchFailed, Stage, Terms, say, tiers_there_are
+from tests.bench.scale import Size, scale
+from tests.bench.scale import markdown as table_of
+from tests.bench.stage import Stage, Terms, say, tiers_there_are
 from tests.fixtures.servers_postgres import open_folder
 
 MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyType(
@@ -50,47 +53,60 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyTy
 @click.option("--database-url", help="A superuser's, of a server to use instead of an embedded one; it gets databases"
               " and perhaps roles of this run.")  # fmt: skip
 @click.option("--redis-url", help="Of a queue to use instead of an embedded one; its keys are removed in the end.")
+@click.option("--scale", "sizes", is_flag=True, help="What a row costs with more processes, rows and series instead.")
 @click.option("--json", "as_json", is_flag=True, help="End with one object on standard output.")
 @click.option("--markdown", is_flag=True, help="Print the table of the README.")
-def main(only: Sequence[str], tiers: Sequence[str], as_json: bool, markdown: bool, **values: Any) -> None:
+def main(only: Sequence[str], tiers: Sequence[str], sizes: bool, as_json: bool, markdown: bool, **values: Any) -> None:
     """Measure the project beside floors that are honest: the same data, machine and durability, in turns.
 
     Exit code 1: something could not be measured, or a run lost or doubled a row. A goal that is missed is no failure.
     TELEMETRY_EMBEDDED_PG_BIN names another PostgreSQL to run, one with TimescaleDB for instance.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are taken away then too
-    names = [name for name in MEASUREMENTS if not only or name in only]
+    names = [] if sizes else [name for name in MEASUREMENTS if not only or name in only]
     terms = Terms(wanted=frozenset(names), **values)
     report = Report({**machine(), "servers": {}})
+    found: list[Size] = []
     folder = open_folder()
     try:
         for tier in [Tier(name) for name in tiers] or tiers_there_are(terms):
-            _measure(report, terms, Exports(folder), tier, names)
+            with _failing(report, tier.value if tier else "the server"), Stage(terms, Exports(folder), tier) as stage:
+                _tell_servers(report, stage)
+                found += scale(stage) if sizes else []
+                for name in names:
+                    with _failing(report, f"{name} on {stage.tier.value}"):
+                        report.results += MEASUREMENTS[name](stage)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps(report.as_dict()) if as_json else report.markdown() if markdown else report.table())
+    if sizes:
+        whole = {"machine": report.machine, "scale": [size.as_dict() for size in found]}
+        print(json.dumps(whole) if as_json else table_of(found))
+    else:
+        print(json.dumps(report.as_dict()) if as_json else report.markdown() if markdown else report.table())
     for failure in report.failures:
         say(f"FAILED {failure}")
     sys.exit(1 if report.failures else 0)
 
 
-def _measure(report: Report, terms: Terms, exports: Exports, tier: Tier | None, names: Sequence[str]) -> None:
-    """Everything on one tier; a measurement that fails does not take the others with it."""
-    with Stage(terms, exports, tier) as stage:
-        about = report.machine["servers"][stage.tier.value] = servers(stage)
-        say(f"{stage.tier.title}: PostgreSQL {about['postgresql']}, {about['queue']}, in {stage.folder}")
-        for name in names:
-            try:
-                report.results += MEASUREMENTS[name](stage)
-            except Exception as error:
-                traceback.print_exc()
-                report.failures.append(f"{name} on {stage.tier.value}: {type(error).__name__}: {error}")
+def _tell_servers(report: Report, stage: Stage) -> None:
+    about = report.machine["servers"][stage.tier.value] = servers(stage)
+    say(f"{stage.tier.title}: PostgreSQL {about['postgresql']}, {about['queue']}, in {stage.folder}")
+
+
+@contextmanager
+def _failing(report: Report, what: str) -> Iterator[None]:
+    """What fails is told in the end, and does not take with it what can still be measured."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        report.failures.append(f"{what}: {type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":
     try:
         main.main(prog_name="scripts/bench", standalone_mode=False)
-    except (BenchFailed, EmbeddedError) as error:
+    except EmbeddedError as error:
         say(f"scripts/bench: {error}")
         sys.exit(1)
     except click.Abort:  # Ctrl-C

@@ -55,9 +55,10 @@ class Member:
 class Crew:
     """Streamers and collectors on a stage; a `with` starts them all at once and ends them."""
 
-    def __init__(self, stage: Stage, *, stream: Sequence[str], collect: Sequence[str], streamers: int) -> None:
+    def __init__(
+        self, stage: Stage, *, stream: Sequence[str], collect: Sequence[str], streamers: int, collectors: int
+    ) -> None:
         self.streamers = [Member(stage, f"streamer-{one}", ["stream", *stream]) for one in range(streamers)]
-        collectors = stage.terms.collectors
         self.collectors = [Member(stage, f"collector-{one}", ["collect", *collect]) for one in range(collectors)]
 
     @property

@@ -135,7 +135,8 @@ def _once(stage: Stage, rows: int, number: int) -> Once:
     cpu = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.cpu.items())
     say(
         f"{stage.tier.value} round {number + 1}: the pipeline stored {rows:,} rows in {run.seconds:.2f} s:"
-        f" {run.rate:,.0f} rows/s, {run.settled_rate:,.0f} once begun; CPU s: {cpu}; {run.stolen:.0%} stolen"
+        f" {run.rate:,.0f} rows/s, {run.settled_rate:,.0f} once begun ({run.start:.1f} s); CPU s: {cpu};"
+        f" {run.stolen:.0%} stolen"
     )
     return run
 
@@ -161,6 +162,7 @@ def _about(stage: Stage, rounds: Rounds) -> dict[str, object]:
         "streamers": stage.terms.streamers,
         "collectors": stage.terms.collectors,
         "seconds": rounded(run.seconds),
+        "start_seconds": rounded(run.start),
         "settled_rate": rounded(run.settled_rate),
         "rows_per_transaction": rounded(run.transaction_rows),
         "cpu_seconds": {name: rounded(seconds) for name, seconds in run.cpu.items()},

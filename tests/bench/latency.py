@@ -130,7 +130,9 @@ class Streaming:
         self.seconds = stage.terms.seconds
         csv = str(stage.csv(LOOPED_ROWS))
         stream = ["--loop", "--time", "now", "--csv", csv, "--rate", str(rate / streamers)]
-        self.crew = Crew(stage, stream=stream, collect=["--linger", str(stage.terms.linger)], streamers=streamers)
+        collect = ["--linger", str(stage.terms.linger)]
+        counts = {"streamers": streamers, "collectors": stage.terms.collectors}
+        self.crew = Crew(stage, stream=stream, collect=collect, **counts)
         self.onlooker = Onlooker(psycopg.connect(stage.reader_url, autocommit=True, prepare_threshold=1))
 
     def __enter__(self) -> Self:

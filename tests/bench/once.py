@@ -6,7 +6,6 @@ What lives here: a single run. What does not: what it is compared with (`ingest`
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -51,6 +50,8 @@ class Once:
     rows: int
     stored: int
     seconds: float
+    start: float
+    """Seconds of these until a first block was seen to be settled: what starting the processes takes."""
     settled_rate: float
     """Rows per second from the first settled block to the last; 0 when all were settled at once."""
     transaction_rows: float
@@ -87,16 +88,21 @@ class Meter:
         return {name: families[name](pid) for name, pid in self.pids.items() if pid}
 
 
-def once(stage: Stage, export: Export, streamers: int | None = None, more: Sequence[str] = ()) -> Once:
-    """Read the export into a fresh database. Raises BenchFailed when a row is missing or doubled."""
+def once(stage: Stage, export: Export, streamers: int = 0, collectors: int = 0) -> Once:
+    """Read the export into a fresh database by so many processes, else as many as the stage's terms say.
+
+    Raises BenchFailed when a row is missing or doubled.
+    """
     stage.fresh()
-    stream = ["--once", "--time", "source", "--csv", str(export.path), "--json", *more]
-    crew = Crew(stage, stream=stream, collect=[], streamers=streamers or stage.terms.streamers)
+    stream = ["--once", "--time", "source", "--csv", str(export.path), "--json"]
+    terms = stage.terms
+    counts = {"streamers": streamers or terms.streamers, "collectors": collectors or terms.collectors}
+    crew = Crew(stage, stream=stream, collect=[], **counts)
     meter = Meter(stage)
     with psycopg.connect(stage.admin_url, autocommit=True) as ledger:
         began = time.perf_counter()
         with crew:
-            _wait_until_settled(crew, ledger)
+            start = _wait_until_settled(crew, ledger) - began
             seconds = time.perf_counter() - began
             crew.look()
             cpu, stolen = {**crew.cpu(), **meter.cpu()}, meter.stolen()
@@ -107,6 +113,7 @@ def once(stage: Stage, export: Export, streamers: int | None = None, more: Seque
         rows=export.rows,
         stored=check(stage, export),
         seconds=seconds,
+        start=start,
         settled_rate=later / span if later and span else 0.0,
         transaction_rows=transaction,
         bytes=stage.ask(SIZE)[0][0],
@@ -116,16 +123,18 @@ def once(stage: Stage, export: Export, streamers: int | None = None, more: Seque
     )
 
 
-def _wait_until_settled(crew: Crew, ledger: psycopg.Connection) -> None:
-    seen, moved = -1, time.monotonic()
+def _wait_until_settled(crew: Crew, ledger: psycopg.Connection) -> float:
+    """When the first block was seen to be settled."""
+    first, seen, moved = 0.0, 0, time.perf_counter()
     while True:
         crew.look()
         settled, unsettled, read = ledger.execute(SETTLED).fetchone() or (0, 0, False)
-        if read and not unsettled:
-            return
         if settled != seen:
-            seen, moved = settled, time.monotonic()
-        if time.monotonic() > moved + STANDSTILL:
+            seen, moved = settled, time.perf_counter()
+            first = first or moved
+        if read and not unsettled:
+            return first
+        if time.perf_counter() > moved + STANDSTILL:
             raise BenchFailed(f"{settled} blocks are settled and {unsettled} are not, for {STANDSTILL:g} s now")
         time.sleep(LOOK_EVERY)
 

@@ -23,9 +23,10 @@ from tests.bench.latency import Lags, Onlooker
 from tests.bench.measure import Goal, NothingMeasured, Result, in_turns, rounded
 from tests.bench.once import Once, check
 from tests.bench.report import Report
+from tests.bench.scale import Size, markdown
 from tests.bench.stage import BenchFailed, Stage, Terms
 from tests.fixtures.pipeline import ROOT
-from tests.fixtures.process import clean_env
+from tests.fixtures.process import plain_env
 
 AT_LEAST, AT_MOST, NONE = Goal(least=5), Goal(most=0.02), Goal()
 
@@ -86,11 +87,27 @@ def test_the_limit_is_what_all_cores_could_do_with_the_least_cpu() -> None:
     assert Least(parse=2e-6, client=1e-6, server=1e-6).limit(2) == pytest.approx(500_000)
 
 
+def ran() -> Once:
+    used = {name: 0.001 for name in ("streamers", "collectors", "postgres")}
+    peak = {"streamer": 100.0, "collector": 50.0}
+    return Once(
+        rows=1_000, stored=900, seconds=2, start=1, settled_rate=1_000, transaction_rows=1, bytes=1_800, cpu=used,
+        peak=peak, stolen=0,
+    )  # fmt: skip
+
+
 def test_a_runs_rate_counts_every_row_that_was_read_and_all_of_the_time() -> None:
-    run = Once(
-        rows=1_000, stored=900, seconds=2, settled_rate=0, transaction_rows=1, bytes=1, cpu={}, peak={}, stolen=0
-    )
-    assert run.rate == 500
+    assert ran().rate == 500
+
+
+def test_the_cost_of_a_row_is_told_by_who_pays_it() -> None:
+    size = Size(tier="plain", series=10, streamers=2, collectors=1, run=ran())
+    found = size.as_dict()
+    assert found["us_per_row"] == {"streamers": 1.0, "collectors": 1.0, "postgres": 1.0}
+    assert found["bytes_per_reading"] == 2.0
+    header, _, line = markdown([size]).splitlines()
+    assert header.count("|") == line.count("|")
+    assert "| 1.00 | 1.00 | - | 1.00 | 100 | 50 | 2.0 |" in line
 
 
 def lags(seconds: list[float], *, asked: float = 100, rate: float = 100, growing: bool = False) -> Lags:
@@ -138,7 +155,7 @@ def run() -> dict[str, Any]:
     words = ["--rows", "5000", "--rounds", "1", "--tier", "plain", "--streamers", "1", "--json"]
     names = ["--only", "ingest_vs_copy_flat", "--only", "disk_vs_flat"]
     argv = [sys.executable, "-m", "tests.bench", *words, *names]
-    done = subprocess.run(argv, cwd=ROOT, env=clean_env(), capture_output=True, text=True)
+    done = subprocess.run(argv, cwd=ROOT, env=plain_env(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 1
     found: dict[str, Any] = json.loads(done.stdout)

@@ -1,44 +1,94 @@
 """Readings written down. A row never becomes an object: four columns of bytes are laid side by side and joined.
 
-What does not live here: which readings (`telemetry.store`), which format was asked for (the nouns).
+What lives here: JSON, CSV, and which of them a request asks for. What does not: which readings (`telemetry.store`).
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import orjson
+from flask import Request
 from numpy.typing import NDArray
 
 from telemetry.store.pages import Readings, Series
+
+JSON, CSV = "json", "csv"
+MEDIA_TYPES = {JSON: "application/json", CSV: "text/csv; charset=utf-8; header=present"}
+"""Of the formats, by the names that the parameter `format` takes."""
+
+COLUMNS = ("timestamp", *Series._fields[:-1], "value", Series._fields[-1])
+"""The fields of a record: the columns of the view telemetry, in its order."""
+
+CSV_HEADER = ",".join(COLUMNS).encode() + b"\n"
+
+Text = Callable[[Series], bytes]
+"""What stands at one place of all records of a series."""
+
+
+def asked_for(request: Request, named: str | None) -> str:
+    """The format of an answer: the one that is named, else the one that Accept prefers, else JSON."""
+    if named is not None:
+        return named
+    types = {kind.partition(";")[0]: name for name, kind in MEDIA_TYPES.items()}
+    return types[request.accept_mimetypes.best_match(list(types), default="application/json")]
 
 
 def to_json(readings: Readings) -> bytes:
     """A JSON array of telemetry records, their fields in the order of the view telemetry."""
     if not len(readings.time):
         return b"[]"
-    parts: list[bytes] = [b""] * (4 * len(readings.time))
-    parts[0::4] = _times(readings.time)
-    parts[1::4] = _pick([_between(series) for series in readings.series], readings.code)
-    parts[2::4] = _values(readings.value)
-    parts[3::4] = _pick([_after(series) for series in readings.series], readings.code)
+    parts = _laid(readings, _json_between, _json_after)
     parts[-1] = parts[-1].removesuffix(_NEXT) + b"}]"
     return b"[" + _FIRST + b"".join(parts)
+
+
+def to_csv(readings: Readings) -> bytes:
+    """Telemetry records as lines of CSV (RFC 4180, but lines end as in Unix); CSV_HEADER is not among them.
+
+    Texts are written as PostgreSQL's COPY writes them: one without a character is "", which is not NULL.
+    """
+    return b"".join(_laid(readings, _csv_between, _csv_after)) if len(readings.time) else b""
+
+
+def _laid(readings: Readings, between: Text, after: Text) -> list[bytes]:
+    """Time, what stands between, value, what stands after, of the first record, then of the second, .."""
+    parts: list[bytes] = [b""] * (4 * len(readings.time))
+    parts[0::4] = _times(readings.time)
+    parts[1::4] = _pick([between(series) for series in readings.series], readings.code)
+    parts[2::4] = _values(readings.value)
+    parts[3::4] = _pick([after(series) for series in readings.series], readings.code)
+    return parts
 
 
 _FIRST = b'{"timestamp":"'
 _NEXT = b"}," + _FIRST
 
 
-def _between(series: Series) -> bytes:
-    """What stands between a record's time and its value."""
+def _json_between(series: Series) -> bytes:
     fields = series._asdict()
     del fields["labels_raw"]
     return b'",' + orjson.dumps(fields)[1:-1] + b',"value":'
 
 
-def _after(series: Series) -> bytes:
-    """What stands between a record's value and the next one's time."""
+def _json_after(series: Series) -> bytes:
+    """To the next record's time."""
     return b',"labels_raw":' + orjson.dumps(series.labels_raw) + _NEXT
+
+
+def _csv_between(series: Series) -> bytes:
+    return ",".join(["", *map(_field, series[:-1]), ""]).encode()
+
+
+def _csv_after(series: Series) -> bytes:
+    return f",{_field(series.labels_raw)}\n".encode()
+
+
+def _field(text: str) -> str:
+    return text if text and not _SPECIAL.search(text) else '"' + text.replace('"', '""') + '"'
+
+
+_SPECIAL = re.compile('[",\r\n]')
 
 
 def _times(time: NDArray[np.int64]) -> list[bytes]:

@@ -4,6 +4,7 @@ What lives here: what several nouns share. What does not: what only one noun kno
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields
@@ -50,6 +51,19 @@ class Limit(fields.Integer):
         if not re.fullmatch(r"0*[1-9]\d{0,5}", value, re.ASCII) or int(value) > PAGE_ROWS_MAX:
             raise ValidationError(f"is not a whole number from 1 to {PAGE_ROWS_MAX}, as in {attr}=500")
         return int(value)
+
+
+class Choice(fields.String):
+    """One of a few names."""
+
+    def __init__(self, description: str, choices: Iterable[str], **more: Any) -> None:
+        self.choices = list(choices)
+        super().__init__(metadata={"description": description, "enum": self.choices}, **more)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> str:
+        if value not in self.choices:
+            raise ValidationError(f"is none of {', '.join(self.choices)}, as in {attr}={self.choices[0]}")
+        return str(value)
 
 
 class Time(fields.Field[times.Moment]):

@@ -53,7 +53,8 @@ def serve(
     Port 0 takes a free one. At SIGTERM, and when the terminal is closed, no connection is taken any more, and
     requests under way have `grace` seconds. Raises StoreError when `database_url` is no URL of PostgreSQL.
     """
-    options = replace(options or ApiOptions(), requests=threads, connections=threads + 1)  # one for readiness
+    # One for readiness; an export asks for names beside the statement that it reads from.
+    options = replace(options or ApiOptions(), requests=threads, connections=2 * threads + 1)
     create_app(database_url=database_url, options=options)  # wrong options speak here, not in a worker
     try:
         listener = _listen(host, port)

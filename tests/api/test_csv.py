@@ -1,0 +1,185 @@
+"""GET /api/v1/gpus/{id}/telemetry as CSV: the same readings, the whole range at once, while it is read."""
+
+import csv
+import http.client
+import io
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from telemetry.block import Workload
+from tests.fixtures.api import Api, Serve, fetch
+from tests.fixtures.exports import source_of
+from tests.fixtures.filled import POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
+from tests.fixtures.process import eventually
+from tests.fixtures.store import Database
+from webapi.schemas import PAGE_ROWS
+
+Start = Callable[..., Serve]
+ONE = "/gpus/GPU-node-0-0/telemetry"
+MANY = 300_000
+"""Readings that take 18 MB on the way from the database: more than sockets keep, so who does not read stops it."""
+ACTIVE = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' "
+    "AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND query LIKE '%TO STDOUT%'"
+)
+
+
+def records(text: str) -> list[dict[str, Any]]:
+    """What a reader of CSV finds, values as numbers."""
+    return [{**row, "value": float(row["value"])} for row in csv.DictReader(io.StringIO(text, newline=""))]
+
+
+def dense(count: int) -> list[Reading]:
+    return [Reading(gpu("node-0", 0), T0 + number, (TEMP, UTIL, POWER)[number % 3], number) for number in range(count)]
+
+
+def fill_many(database: Database) -> None:
+    """MANY readings of one GPU, made by the server."""
+    fill(database, [Reading(gpu("node-0", 0), T0, TEMP, 0)])
+    database.ask(
+        "INSERT INTO samples (time, gpu, metric, workload, value, block) "
+        "SELECT time + n * interval '1 us', gpu, metric, workload, n, block FROM samples, generate_series(1, %s) AS n",
+        MANY - 1,
+    )
+
+
+def test_it_holds_the_records_of_the_json_field_by_field(api: Api, database: Database) -> None:
+    odd = Workload('c"1', "pöd, too", "ns\\", '{"a":"é\\n\\"","pod":null,"__name__":null}')
+    lines = Workload("two\nlines", "\r", " ", '"verbatim,\\n\\"text\\""')
+    fill(database, [*fleet(), *(Reading(gpu("node-0", 0), T0 + 1, TEMP, -0.1, workload) for workload in (odd, lines))])
+    told = api.json(ONE)
+    answer = api.get(ONE, format="csv")
+    assert answer.content_type.startswith("text/csv; charset=utf-8")
+    assert records(answer.text) == told
+    assert len(told) == 17
+    assert answer.text.splitlines()[0].split(",") == list(told[0])
+
+
+@pytest.mark.parametrize("metric", [None, [TEMP], [POWER, TEMP], ["gpu_temp"], ["NO_SUCH"]])
+@pytest.mark.parametrize("range_", [{}, {"start": "1752871355", "end": "1752871357"}, {"start": "now"}, {"end": "1"}])
+@pytest.mark.parametrize("path", [ONE, "/gpus/node-1:1/telemetry"])
+def test_it_answers_the_same_questions(fleet_api: Api, path: str, metric: Any, range_: dict[str, str]) -> None:
+    asked = {**range_, **({"metric": metric} if metric else {})}
+    assert records(fleet_api.get(path, format="csv", **asked).text) == fleet_api.json(path, **asked)
+
+
+@pytest.mark.parametrize(
+    ("accept", "named", "written"),
+    [
+        ("text/csv", None, "text/csv"),
+        ("text/csv;q=0.5, application/json;q=0.4", None, "text/csv"),
+        ("text/*", None, "text/csv"),
+        ("*/*", None, "application/json"),
+        ("application/json, text/csv", None, "application/json"),
+        ("image/png", None, "application/json"),
+        ("text/csv", "json", "application/json"),
+        ("application/json", "csv", "text/csv"),
+    ],
+)
+def test_accept_is_obeyed_unless_a_format_is_named(
+    fleet_api: Api, accept: str, named: str | None, written: str
+) -> None:
+    asked = {} if named is None else {"format": named}
+    answer = fleet_api.client.get(f"/api/v1{ONE}", headers={"Accept": accept}, query_string=asked)
+    assert answer.content_type.partition(";")[0] == written
+    assert answer.headers["Vary"] == "Accept"
+
+
+def test_a_format_that_is_not_there_is_refused_with_those_that_are(alone: Api) -> None:
+    assert "is none of json, csv, as in format=json" in alone.problem(422, ONE, format="xml")["detail"]
+
+
+def test_a_refusal_is_a_problem_whatever_was_asked_for(fleet_api: Api) -> None:
+    fleet_api.problem(404, "/gpus/nobody/telemetry", format="csv")
+
+
+def test_without_a_limit_it_is_the_whole_range_and_with_one_a_page(api: Api, database: Database) -> None:
+    fill(database, dense(2 * PAGE_ROWS + 5_001))
+    whole = api.get(ONE, format="csv")
+    assert "Link" not in whole.headers
+    assert [record["value"] for record in records(whole.text)] == list(range(2 * PAGE_ROWS + 5_001))
+    page = api.get(ONE, format="csv", limit=10_000)
+    assert page.headers["Link"].startswith("<?format=csv&limit=10000&cursor=")
+    assert page.text == "".join(whole.text.splitlines(keepends=True)[:10_001])
+    second = api.client.get(f"/api/v1{ONE}{page.headers['Link'].partition('>')[0][1:]}")
+    assert [record["value"] for record in records(second.text)] == list(range(10_000, 20_000))
+
+
+def test_an_id_that_stands_for_several_rows_gives_all_of_them_in_order(api: Api, database: Database) -> None:
+    rows = [gpu("n", 0, uuid="GPU-m"), gpu("old", 4, uuid="GPU-m"), gpu("n", 0, uuid="GPU-m", mig="7")]
+    fill(database, [Reading(rows[at % 3], T0 + at // 2, (TEMP, UTIL)[at % 2], at % 5) for at in range(3_000)])
+    told = api.json("/gpus/GPU-m/telemetry")
+    assert len(told) == 3_000
+    assert records(api.get("/gpus/GPU-m/telemetry", format="csv").text) == told
+
+
+def test_it_can_be_read_as_a_source(api: Api, database: Database) -> None:
+    fill(database, [*fleet(), Reading(gpu("node-0", 0), T0 + 7 * SECOND, POWER, 1.25, Workload("c", "p", "n"))])
+    with source_of(api.get(ONE, format="csv").data, times=True) as source:
+        block = source.block("again", 0, source.length, None)
+    assert (block.stored, block.rows) == (16, 16)
+    assert [{"timestamp": T0 + 7 * SECOND, "value": 1.25}] == [
+        {"timestamp": int(block.time0 + block.dt[-1]), "value": float(block.value[-1])}
+    ]
+    assert {one.uuid for one in block.gpus} == {"GPU-node-0-0"}
+
+
+@contextmanager
+def begun(served: Serve, database: Database) -> Iterator[http.client.HTTPResponse]:
+    """An answer of which the first bytes were taken, and whose statement is still under way."""
+    place = urlsplit(served.url)
+    with closing(http.client.HTTPConnection(str(place.hostname), place.port, timeout=60)) as connection:
+        connection.request("GET", f"/api/v1{ONE}?format=csv")
+        with connection.getresponse() as response:
+            assert response.read(10) == b"timestamp,"
+            assert database.one(ACTIVE) == 1
+            yield response
+
+
+def test_a_client_that_goes_away_ends_the_statement_and_leaves_its_room(serve: Start, database: Database) -> None:
+    fill_many(database)
+    served = serve(threads=1)
+    with begun(served, database):
+        pass
+    eventually(lambda: database.one(ACTIVE) == 0, "the end of the statement")
+    eventually(lambda: fetch(f"{served.url}/api/v1/gpus").status == 200, "room for the next request")
+    with begun(served, database) as answer:
+        assert len(answer.read().splitlines()) == MANY + 1
+    assert "Traceback" not in served.process.stderr, served.process.stderr
+
+
+def test_an_answer_that_cannot_be_finished_is_broken_off_and_not_short(serve: Start, database: Database) -> None:
+    fill_many(database)
+    served = serve()
+    with begun(served, database) as answer:
+        database.ask(f"SELECT pg_terminate_backend(pid) FROM ({ACTIVE.replace('count(*)', 'pid')}) AS one")
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    assert "an answer was broken off" in served.process.stderr
+    assert "Traceback" not in served.process.stderr, served.process.stderr
+
+
+def test_what_goes_wrong_before_the_first_reading_is_a_problem(
+    database: Database, make_api: Callable[..., Api]
+) -> None:
+    fill(database, fleet())
+    impatient = make_api(database.reader, statement_timeout=0.2)
+    with psycopg.connect(database.admin) as blocker:
+        blocker.execute("LOCK TABLE samples IN ACCESS EXCLUSIVE MODE")
+        told = impatient.problem(503, ONE, format="csv")
+    assert told["type"] == "urn:telemetry:problem:too-slow"
+    assert len(records(impatient.get(ONE, format="csv").text)) == 15
+
+
+def test_asking_for_the_headers_alone_ends_the_statement_too(database: Database, make_api: Callable[..., Api]) -> None:
+    fill_many(database)
+    api = make_api(database.reader, connections=2)
+    for _ in range(4):
+        with api.client.head(f"/api/v1{ONE}?format=csv") as answer:
+            assert (answer.status_code, answer.data) == (200, b"")
+    eventually(lambda: database.one(ACTIVE) == 0, "the end of the statements")

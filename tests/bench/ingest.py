@@ -38,7 +38,8 @@ class Rounds:
 def ingest_vs_copy_flat(stage: Stage) -> Sequence[Result]:
     """Rows per second from the start of all processes to the last row settled, against one `\\copy`."""
     rounds = _rounds(stage)
-    more = {**_about(stage, rounds), "floor_seconds": rounded(median(one.seconds for one in rounds.flat))}
+    seconds, stolen = (median(getattr(one, name) for one in rounds.flat) for name in ("seconds", "stolen"))
+    more = {**_about(stage, rounds), "floor_seconds": rounded(seconds), "floor_stolen": rounded(stolen)}
     return [
         Result(
             "ingest_vs_copy_flat",
@@ -143,7 +144,10 @@ def _once(stage: Stage, rows: int, number: int) -> Once:
 
 def _flat(stage: Stage, number: int) -> Flat:
     one = copy_flat(stage, stage.export(stage.rows))
-    say(f"{stage.tier.value} round {number + 1}: \\copy took {one.seconds:.2f} s: {one.rows / one.seconds:,.0f} rows/s")
+    say(
+        f"{stage.tier.value} round {number + 1}: \\copy took {one.seconds:.2f} s: {one.rows / one.seconds:,.0f} rows/s;"
+        f" {one.stolen:.0%} stolen"
+    )
     return one
 
 

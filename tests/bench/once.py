@@ -14,7 +14,7 @@ import psycopg
 
 from tests.bench.crew import Crew
 from tests.bench.exports import Export
-from tests.bench.proc import cpu_of, cpu_of_family, machine_seconds, peak_mb, postgres_pid, redis_pid
+from tests.bench.proc import Thief, cpu_of, cpu_of_family, peak_mb, postgres_pid, redis_pid
 from tests.bench.stage import BenchFailed, Stage
 
 LOOK_EVERY = 0.05
@@ -67,21 +67,15 @@ class Once:
 
 
 class Meter:
-    """CPU seconds of the servers, where they run on this machine, and of the machine, from now on."""
+    """CPU seconds of the servers from now on, where they run on this machine."""
 
     def __init__(self, stage: Stage) -> None:
         self.pids = {"redis": redis_pid(stage.redis_url), "postgres": postgres_pid(stage.admin_url)}
         self._before = self._now()
-        self._machine = machine_seconds()
 
     def cpu(self) -> dict[str, float]:
         """By server."""
         return {name: seconds - self._before[name] for name, seconds in self._now().items()}
-
-    def stolen(self) -> float:
-        """Share of the cores' time that another machine got."""
-        whole, stolen = (now - then for now, then in zip(machine_seconds(), self._machine, strict=True))
-        return stolen / whole if whole else 0.0
 
     def _now(self) -> dict[str, float]:
         families = {"redis": cpu_of, "postgres": cpu_of_family}
@@ -98,14 +92,14 @@ def once(stage: Stage, export: Export, streamers: int = 0, collectors: int = 0) 
     terms = stage.terms
     counts = {"streamers": streamers or terms.streamers, "collectors": collectors or terms.collectors}
     crew = Crew(stage, stream=stream, collect=[], **counts)
-    meter = Meter(stage)
+    meter, thief = Meter(stage), Thief()
     with psycopg.connect(stage.admin_url, autocommit=True) as ledger:
         began = time.perf_counter()
         with crew:
             start = _wait_until_settled(crew, ledger) - began
             seconds = time.perf_counter() - began
             crew.look()
-            cpu, stolen = {**crew.cpu(), **meter.cpu()}, meter.stolen()
+            cpu, stolen = {**crew.cpu(), **meter.cpu()}, thief.stolen()
             _wait_until_reconciled(crew)
     queue = meter.pids["redis"]
     span, later, transaction = stage.ask(PACE)[0]

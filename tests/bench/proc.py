@@ -49,6 +49,18 @@ def machine_seconds() -> tuple[float, float]:
     return sum(fields), fields[7]
 
 
+class Thief:
+    """The share of the cores' time that another machine got, from its making on."""
+
+    def __init__(self) -> None:
+        self._before = machine_seconds()
+
+    def stolen(self) -> float:
+        """Up to now; what was measured meanwhile could have been that much faster."""
+        whole, stolen = (now - then for now, then in zip(machine_seconds(), self._before, strict=True))
+        return stolen / whole if whole else 0.0
+
+
 def postgres_pid(url: str) -> int | None:
     """The postmaster's process id, if the server runs here."""
     with psycopg.connect(url) as connection:

@@ -5,12 +5,12 @@ from flask import Flask
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.session import check_url
-from webapi import contract, docs, gpus, probes, problems, requests, telemetry
+from webapi import contract, docs, gpus, latest, probes, problems, requests, telemetry
 from webapi.crowd import Crowd
 from webapi.options import ApiOptions
 from webapi.services import Services, services
 
-NOUNS = (gpus.blueprint, telemetry.blueprint, probes.blueprint)
+NOUNS = (gpus.blueprint, latest.blueprint, telemetry.blueprint, probes.blueprint)
 
 
 def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask:

@@ -35,6 +35,7 @@ LINKS = {
     operation: {"operationId": operation, "parameters": {"gpu": "$response.body#/0"}, "description": description}
     for operation, description in (
         ("getGpu", "What is known of the first one."),
+        ("getGpuLatest", "The newest values of the first one."),
         ("getGpuTelemetry", "The readings of the first one."),
     )
 }

@@ -40,17 +40,25 @@ class Text(fields.String):
         return str(value)
 
 
-class Limit(fields.Integer):
-    """How many rows a page has at most."""
+class Whole(fields.Integer):
+    """A whole number from 1 to `most`."""
 
-    def __init__(self, description: str, **more: Any) -> None:
-        metadata = {"description": description, "minimum": 1, "maximum": PAGE_ROWS_MAX, "examples": [500]}
+    def __init__(self, description: str, *, most: int, example: int, **more: Any) -> None:
+        metadata = {"description": description, "minimum": 1, "maximum": most, "examples": [example]}
         super().__init__(metadata=metadata, **more)
+        self.most, self.example = most, example
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> int:
-        if not re.fullmatch(r"0*[1-9]\d{0,5}", value, re.ASCII) or int(value) > PAGE_ROWS_MAX:
-            raise ValidationError(f"is not a whole number from 1 to {PAGE_ROWS_MAX}, as in {attr}=500")
+        if not re.fullmatch(r"0*[1-9]\d{0,8}", value, re.ASCII) or int(value) > self.most:
+            raise ValidationError(f"is not a whole number from 1 to {self.most}, as in {attr}={self.example}")
         return int(value)
+
+
+class Limit(Whole):
+    """How many rows a page has at most."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(description, most=PAGE_ROWS_MAX, example=500)
 
 
 class Choice(fields.String):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from telemetry.block import MIN_TIME
 from telemetry.catalog import lookup
@@ -22,7 +22,7 @@ QUESTIONS = "reader.sql"
 """The file of the statements that are asked here."""
 
 ENOUGH = 10_000
-"""Readings in which the metrics of a GPU are looked for: beyond them nothing older is read."""
+"""Readings in which the newest of each metric of a GPU are looked for: beyond them nothing older is read."""
 
 WINDOWS = (timedelta(seconds=10), timedelta(minutes=2), timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
 """How far back they are looked for, in turn, until there are enough; None: to the first one. The first is short,
@@ -64,6 +64,16 @@ class GpuRow:
     last_seen: datetime | None
 
 
+class Newest(NamedTuple):
+    """The newest value of one metric of one row of a GPU; `number` as in GpuRow."""
+
+    number: int
+    metric_name: str
+    unit: str
+    time: datetime
+    value: float
+
+
 class Reader:
     """Asks; safe from any number of threads. Every call may raise StoreError."""
 
@@ -99,26 +109,29 @@ class Reader:
             raise UnknownGpu(*self._all("gpu_count", {})[0])
         return [GpuRow(*row) for row in found]
 
-    def metrics_of(self, gpus: Sequence[GpuRow]) -> list[str]:
-        """Names of the metrics in at least the newest 10,000 readings of each row: in all, where there are fewer.
+    def newest(self, gpus: Sequence[GpuRow]) -> list[Newest]:
+        """The newest value of each metric in at least the newest 10,000 readings of each row: in all, where fewer.
 
         Samples are not indexed by metric, so "ever" would read all of a GPU's past. Where there is an index by time,
         10,000 readings of a row are read and no more; in the columnstore, those of the shortest of WINDOWS that holds
-        10,000, for it has no such order.
+        10,000, for it has no such order. Less is read of a row in which every metric was found that there is.
         """
-        names: set[str] = set()
+        found: dict[tuple[int, str], Newest] = {}
         left = {gpu.number: gpu.last_seen for gpu in gpus if gpu.last_seen}
         for window in WINDOWS:
             if not left:
                 break
             since = [max(last - window, _moment(MIN_TIME)) if window else _moment(MIN_TIME) for last in left.values()]
-            found = self._all("recent_metrics", {"gpus": list(left), "since": since, "enough": ENOUGH})
-            names.update(name for _, name, _ in found)
-            counts = Counter[int]()
-            for number, _, readings in found:
-                counts[number] += readings
-            left = {number: last for number, last in left.items() if counts[number] < ENOUGH}
-        return sorted(names)
+            rows = self._all("newest", {"gpus": list(left), "since": since, "enough": ENOUGH})
+            found |= {(row[0], row[1]): Newest(*row[:5]) for row in rows}
+            metrics = Counter(row[0] for row in rows)
+            done = {number for number, *_, read, known in rows if read >= ENOUGH or metrics[number] == known}
+            left = {number: last for number, last in left.items() if number not in done}
+        return list(found.values())
+
+    def metrics_of(self, gpus: Sequence[GpuRow]) -> list[str]:
+        """Names of the metrics among those newest readings, in order."""
+        return sorted({newest.metric_name for newest in self.newest(gpus)})
 
     def readings(
         self,

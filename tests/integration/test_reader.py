@@ -132,9 +132,33 @@ def test_no_more_than_the_newest_readings_tell_the_metrics_of_a_dense_hour(reade
     (row,) = reader.gpus_called("n:0")
     values = {"gpus": [row.number], "since": [at(T0)], "enough": 5_000}
     with reader.pool.use() as connection:
-        found = connection.execute(query("recent_metrics", file=QUESTIONS), values).fetchall()
-    assert found == [(row.number, UTIL, 5_000)]
-    assert rows_read(database, "recent_metrics", values) <= (18_000 if database.server.has_timescaledb else 5_000)
+        found = connection.execute(query("newest", file=QUESTIONS), values).fetchall()
+    assert found == [(row.number, UTIL, "%", at(T0 + 17_999), 1, 5_000, 2)]
+    assert rows_read(database, "newest", values) <= (18_000 if database.server.has_timescaledb else 5_000)
+
+
+def test_the_newest_values_are_those_a_scan_of_everything_finds(reader: Reader, database: Database) -> None:
+    hour = 3_600 * SECOND
+    ages = {TEMP: 0, UTIL: 3, POWER: 30 * hour, "DCGM_FI_DEV_FB_USED": 400 * 24 * hour}
+    readings = [
+        Reading(gpu("n", index), T0 - age - back * SECOND, metric, index + back)
+        for index in range(2)
+        for metric, age in ages.items()
+        for back in range(5)
+    ]
+    fill(database, readings[::2], readings[1::2], [Reading(gpu("n", 0), T0, "DCGM_FI_DEV_SM_CLOCK", 1)])
+    expected = database.ask(
+        "SELECT DISTINCT ON (gpu, metric) gpu, name, unit, time, value FROM samples JOIN metrics USING (metric) "
+        "ORDER BY gpu, metric, time DESC"
+    )
+    rows = [*reader.gpus_called("n:0"), *reader.gpus_called("n:1")]
+    assert sorted(reader.newest(rows)) == sorted(expected)
+    assert len(expected) == 9
+
+
+def test_of_one_instant_the_newest_value_is_always_the_same(reader: Reader, database: Database) -> None:
+    fill(database, *([Reading(gpu("n", 0), T0, TEMP, value)] for value in (1, 3, 2)))
+    assert [newest.value for newest in reader.newest(reader.gpus_called("n:0"))] == [2], "of the block stored last"
 
 
 def test_each_row_of_a_gpu_tells_its_own_metrics(reader: Reader, database: Database) -> None:

@@ -30,15 +30,20 @@ SELECT count(DISTINCT id), min(id COLLATE "C") FROM gpus WHERE last_seen IS NOT 
 -- name: metrics_called
 SELECT metric FROM metrics WHERE name = ANY(%(names)s) OR canonical = ANY(%(canonicals)s);
 
--- name: recent_metrics
--- What the newest readings of each GPU are of, from its own `since` on, and how many of them are of what.
-SELECT w.gpu, m.name, count(*)
+-- name: newest
+-- Of each metric among the newest readings of each GPU, from its own `since` on, the newest; how many those were; and
+-- how many metrics there are at all, so that nobody looks for more. Ties are told apart as pages tell them.
+SELECT w.gpu, m.name, m.unit, s.time, s.value, s.readings, (SELECT count(*) FROM metrics)
 FROM unnest(%(gpus)s::int[], %(since)s::timestamptz[]) AS w(gpu, since)
 CROSS JOIN LATERAL (
-    SELECT metric FROM samples WHERE gpu = w.gpu AND time >= w.since ORDER BY time DESC LIMIT %(enough)s
+    SELECT DISTINCT ON (metric) metric, time, value, count(*) OVER () AS readings
+    FROM (
+        SELECT time, metric, workload, block, value FROM samples
+        WHERE gpu = w.gpu AND time >= w.since ORDER BY time DESC LIMIT %(enough)s
+    ) found
+    ORDER BY metric, time DESC, workload DESC, block DESC, value DESC
 ) s
-JOIN metrics m USING (metric)
-GROUP BY w.gpu, m.name;
+JOIN metrics m USING (metric);
 
 -- name: readings
 -- One page, as columns: each is the concatenation of its values in PostgreSQL's binary form, so that no row becomes

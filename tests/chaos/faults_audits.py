@@ -95,6 +95,7 @@ def two_owners(world: World, dice: random.Random) -> str:
     role = running(world, "collector", dice)
     hold = role.database.hold(COPY)
     stream, group = world.topic.keys.stream, world.topic.group
+    entries: list[str] = []
     with contextlib.closing(world.queue.client()) as client:
         try:
             need(hold.wait(PATIENCE), "no COPY began")

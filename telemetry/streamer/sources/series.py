@@ -29,7 +29,8 @@ JUDGED_AT = 2 << 20
 
 _SAMPLE = {"timestamp": b"2001-02-03T04:05:06Z", "value": b"1.5"}
 """What stands in the changing fields when a row of a new kind is read."""
-_COMMA, _QUOTE, _RETURN = 44, 34, 13
+_COMMA, _QUOTE, _RETURN, _MINUS = 44, 34, 13, 45
+_DIGITS = (48, 57)
 
 _Item = TypeVar("_Item")
 Key = tuple[bytes, ...]
@@ -56,6 +57,7 @@ class Series:
         self._parts = np.empty((0, 3), np.int32)  # gpu, metric, workload of each kind; -1: no reading can be usable
         self._bytes = self._seen = self._known = 0
         self._limit = JUDGED_AT
+        self._leads = bool(self._fields) and self._fields[0][0] == 0  # a row begins with a field that changes, after a quote
         self._useful = not layout.metrics and len(layout.names) > len(self._fields)
 
     def readings(self, piece: Slice) -> tuple[Readings | None, NDArray[np.int64]]:
@@ -106,8 +108,8 @@ class Series:
         spans = [_inside(comma, starts, ends, field) for field, _ in self._fields]
         whole = np.logical_and.reduce([opens <= closes for opens, closes in spans])  # not of `","` that overlap
         places = [starts, *(place for span in spans for place in span), ends]
-        pieces = _between(piece.data, [place[whole] for place in places])
-        return _Cut(np.flatnonzero(right)[whole], pieces[0::2], pieces[1::2])
+        pieces = _between(piece.data, [place[whole] for place in places], first=int(self._leads))
+        return _Cut(np.flatnonzero(right)[whole], pieces[self._leads :: 2], pieces[1 - self._leads :: 2])
 
     def _recognise(self, same: Sequence[Any]) -> NDArray[np.int64]:
         """The number of each row's kind; new kinds are read."""
@@ -133,7 +135,7 @@ class Series:
     def _learn(self, keys: Sequence[Key]) -> None:
         """Read one row of each kind, with samples for the fields that change."""
         samples = [_SAMPLE[name] for _, name in self._fields]
-        rows = [b"".join(part for pair in zip(key, [*samples, b""], strict=True) for part in pair) for key in keys]
+        rows = [_row((b'"', *key) if self._leads else key, samples) for key in keys]
         ends = np.cumsum([len(row) + 1 for row in rows]) - 1
         starts = np.append(0, ends[:-1] + 1)
         piece = Slice([Records(0, b"\n".join(rows), starts, ends, np.zeros(len(rows), np.bool_), joined=True)])
@@ -179,6 +181,11 @@ class Series:
         self._bytes = self._seen = self._known = 0
 
 
+def _row(same: Sequence[bytes], changing: Sequence[bytes]) -> bytes:
+    """A row of its pieces."""
+    return b"".join(part for pair in zip(same, [*changing, b""], strict=True) for part in pair)
+
+
 def _inside(
     comma: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64], field: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -188,12 +195,12 @@ def _inside(
     return opens, closes
 
 
-def _between(data: bytes, places: Sequence[NDArray[np.int64]]) -> list[Any]:
-    """For each row the bytes between one place and the next, as an Arrow array for each pair of places."""
+def _between(data: bytes, places: Sequence[NDArray[np.int64]], first: int) -> list[Any]:
+    """For each row the bytes between one place and the next, as an Arrow array for each pair from the `first` on."""
     offsets = np.append(np.stack(places, axis=1).astype(np.int32).ravel(), np.int32(len(data)))
     whole = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
     every = np.arange(0, len(offsets) - 1, len(places))
-    return [whole.take(pa.array(every + number)) for number in range(len(places) - 1)]
+    return [whole.take(pa.array(every + number)) for number in range(first, len(places) - 1)]
 
 
 def _times(array: Any, rows: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -207,17 +214,32 @@ def _times(array: Any, rows: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]
 
 def _values(array: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """(value, whether it is a finite number, whether it is a text for "no value") of each row."""
+    plain = _plain(array)
     try:
-        long = (pc.max(pc.binary_length(array)).as_py() or 0) > MAX_TEXT
-        value = None if long else pc.cast(array.cast(pa.string()), pa.float64()).to_numpy(zero_copy_only=False)
+        texts = array if plain.all() else array.filter(pa.array(plain))
+        numbers = pc.cast(texts.cast(pa.string()), pa.float64()).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        value = None
-    if value is None:
-        cells = texts_of(array.dictionary_encode(), "value", MAX_TEXT)
-        numbers, blank, faults = numbers_of(cells, "value")
-        blank[list(cells.faults)] = False
-        return numbers[cells.codes], _unless(cells, faults | cells.faults), blank[cells.codes]
-    return value, np.isfinite(value), np.zeros(len(value), np.bool_)
+        plain[:] = False
+    value, numeric, blank = np.zeros(len(array)), np.zeros(len(array), np.bool_), np.zeros(len(array), np.bool_)
+    if plain.any():
+        value[plain], numeric[plain] = numbers, np.isfinite(numbers)
+    if not plain.all():
+        cells = texts_of(array.filter(pa.array(~plain)).dictionary_encode(), "value", MAX_TEXT)
+        numbers, empty, faults = numbers_of(cells, "value")
+        empty[list(cells.faults)] = False
+        value[~plain], blank[~plain] = numbers[cells.codes], empty[cells.codes]
+        numeric[~plain] = _unless(cells, faults | cells.faults)
+    return value, numeric, blank
+
+
+def _plain(array: Any) -> NDArray[np.bool_]:
+    """Which texts begin as a number does, and are no longer than a text may be."""
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    size = np.diff(ends)
+    first = np.frombuffer(data or b"", np.uint8)[np.minimum(ends[:-1], ends[-1] - 1)] if ends[-1] else size
+    number: NDArray[np.bool_] = ((first >= _DIGITS[0]) & (first <= _DIGITS[1])) | (first == _MINUS)
+    return number & (size > 0) & (size <= MAX_TEXT)
 
 
 def _unless(cells: Cells, faults: dict[int, str]) -> NDArray[np.bool_]:

@@ -1,0 +1,74 @@
+"""The API as a user starts it, and a client that keeps its connection.
+
+What does not live here: what is asked (`reads`).
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from telemetry.embedded.children import Child, wait_until_ready
+from telemetry.embedded.logfiles import LogFile
+from tests.bench.crew import ENDING
+from tests.bench.proc import peak_mb
+from tests.bench.stage import BenchFailed, Stage
+from tests.fixtures.pipeline import ROOT, descendants
+from tests.fixtures.process import plain_env
+from tests.fixtures.store import Database
+
+WORDS = ("serve", "--api-port", "0", "--api-workers", "1")
+PATIENCE = 60.0
+_SERVES = re.compile(r"serving the API url=(\S+)")
+
+
+class Client:
+    """One connection to one server."""
+
+    def __init__(self, child: Child, connection: http.client.HTTPConnection) -> None:
+        self._child, self._connection = child, connection
+
+    def get(self, path: str) -> bytes:
+        """The body of an answer."""
+        with self._asked(path) as response:
+            return response.read()
+
+    def save(self, path: str, to: Path) -> None:
+        """The body of an answer, into a file, as it comes."""
+        with self._asked(path) as response, to.open("wb") as file:
+            shutil.copyfileobj(response, file, 1 << 16)
+
+    @property
+    def peak(self) -> float:
+        """The most memory that a process of the server ever took, in MB."""
+        return max(peak_mb(pid) for pid in descendants(self._child.pid or 0))
+
+    @contextmanager
+    def _asked(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        self._connection.request("GET", f"/api/v1{path}")
+        with self._connection.getresponse() as response:
+            if response.status != 200:
+                raise BenchFailed(f"{path} was answered with {response.status}: {response.read(500)!r}")
+            yield response
+
+
+@contextmanager
+def serving(stage: Stage, database: Database) -> Iterator[Client]:
+    """`telemetry serve` over a database, one worker, and a client of it."""
+    log = LogFile(stage.folder / f"api-{database.name}.log")
+    env = {**plain_env(), "PYTHONPATH": str(ROOT), "TELEMETRY_DATABASE_URL": database.reader}
+    child = Child([sys.executable, "-m", "telemetry", *WORDS], env=env, log=log, cwd=ROOT)
+    child.start()
+    try:
+        wait_until_ready(child, "the API", lambda: bool(_SERVES.search(log.text())), PATIENCE)
+        place = urlsplit(_SERVES.findall(log.text())[0])
+        with closing(http.client.HTTPConnection(str(place.hostname), place.port, timeout=PATIENCE)) as connection:
+            yield Client(child, connection)
+    finally:
+        child.stop(ENDING)

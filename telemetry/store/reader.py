@@ -122,7 +122,8 @@ class Reader:
             if not left:
                 break
             since = [max(last - window, _moment(MIN_TIME)) if window else _moment(MIN_TIME) for last in left.values()]
-            rows = self._all("newest", {"gpus": list(left), "since": since, "enough": ENOUGH})
+            values = {"gpus": list(left), "since": since, "oldest": min(since), "enough": ENOUGH}
+            rows = self._all("newest", values)
             found |= {(row[0], row[1]): Newest(*row[:5]) for row in rows}
             metrics = Counter(row[0] for row in rows)
             done = {number for number, *_, read, known in rows if read >= ENOUGH or metrics[number] == known}

@@ -130,7 +130,7 @@ def test_no_more_than_the_newest_readings_tell_the_metrics_of_a_dense_hour(reade
     fill(database, [Reading(one, T0 + number, (TEMP, UTIL)[number > 9_000], 1) for number in range(18_000)])
     database.ask("VACUUM ANALYZE samples")
     (row,) = reader.gpus_called("n:0")
-    values = {"gpus": [row.number], "since": [at(T0)], "enough": 5_000}
+    values = {"gpus": [row.number], "since": [at(T0)], "oldest": at(T0), "enough": 5_000}
     with reader.pool.use() as connection:
         found = connection.execute(query("newest", file=QUESTIONS), values).fetchall()
     assert found == [(row.number, UTIL, "%", at(T0 + 17_999), 1, 5_000, 2)]

@@ -32,14 +32,15 @@ SELECT metric FROM metrics WHERE name = ANY(%(names)s) OR canonical = ANY(%(cano
 
 -- name: newest
 -- Of each metric among the newest readings of each GPU, from its own `since` on, the newest; how many those were; and
--- how many metrics there are at all, so that nobody looks for more. Ties are told apart as pages tell them.
+-- how many metrics there are at all, so that nobody looks for more. Ties are told apart as pages tell them. The oldest
+-- `since` is said once more, because it is known while planning: days before it are then not even planned for.
 SELECT w.gpu, m.name, m.unit, s.time, s.value, s.readings, (SELECT count(*) FROM metrics)
 FROM unnest(%(gpus)s::int[], %(since)s::timestamptz[]) AS w(gpu, since)
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (metric) metric, time, value, count(*) OVER () AS readings
     FROM (
         SELECT time, metric, workload, block, value FROM samples
-        WHERE gpu = w.gpu AND time >= w.since ORDER BY time DESC LIMIT %(enough)s
+        WHERE gpu = w.gpu AND time >= w.since AND time >= %(oldest)s ORDER BY time DESC LIMIT %(enough)s
     ) found
     ORDER BY metric, time DESC, workload DESC, block DESC, value DESC
 ) s

@@ -95,12 +95,36 @@ def test_a_page_of_one_gpu_reads_no_more_than_it_gives(reader: Reader, database:
     assert rows_read(database, "readings", values | key) <= (10_000 if database.server.has_timescaledb else 100)
 
 
+def test_days_before_those_that_are_looked_at_are_not_even_planned_for(reader: Reader, database: Database) -> None:
+    days = [T0 + day * 86_400 * SECOND for day in range(3)]
+    fill(database, [Reading(gpu("n", 0), day, TEMP, 1) for day in days])
+    (row,) = reader.gpus_called("n:0")
+    for first, planned in ((2, 1), (0, 3)):
+        since = at(days[first] - SECOND)
+        plan = plan_of(database, "newest", {"gpus": [row.number], "since": [since], "oldest": since, "enough": 10})
+        assert len(set(relations(plan)) - {"metrics", "samples"}) == planned
+
+
 def rows_read(database: Database, name: str, values: dict[str, object]) -> float:
     """The most rows that one scan of a question gave."""
+    return max(scanned(plan_of(database, name, values)))
+
+
+def plan_of(database: Database, name: str, values: dict[str, object]) -> dict[str, object]:
+    """How a question was answered."""
     question = query(name, file=QUESTIONS)
     with psycopg.connect(database.reader, cursor_factory=psycopg.ClientCursor) as connection:
         rows = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {question}", values).fetchall()
-    return max(scanned(rows[0][0][0]["Plan"]))
+    plan: dict[str, object] = rows[0][0][0]["Plan"]
+    return plan
+
+
+def relations(plan: dict[str, object]) -> Iterator[str]:
+    """Names of the tables in a plan; a chunk of the columnstore has two."""
+    if name := plan.get("Relation Name"):
+        yield str(name).removesuffix("_compressed")
+    for part in plan.get("Plans", []):  # type: ignore[attr-defined]  # JSON
+        yield from relations(part)
 
 
 def at(time: int) -> datetime:

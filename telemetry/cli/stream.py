@@ -28,13 +28,15 @@ from telemetry.cli.wiring import (
     wait_for_queue,
 )
 from telemetry.config import ConfigError
+from telemetry.runtime.backoff import Backoff
 from telemetry.runtime.clock import SystemClock
 from telemetry.runtime.health import Health
 from telemetry.runtime.logs import log_event
 from telemetry.runtime.metrics import StreamerMetrics
 from telemetry.runtime.stop import Stop, stop_on_signals
-from telemetry.store.accounts import Accounts
+from telemetry.store.accounts import Account, Accounts
 from telemetry.store.deadblocks import DeadBlocks
+from telemetry.store.errors import StoreUnavailable
 from telemetry.store.ledger import Ledger
 from telemetry.store.pruning import Pruning
 from telemetry.store.session import Session
@@ -117,9 +119,29 @@ def stream(as_json: bool, **values: Any) -> int:
         log_event(log, logging.INFO, "stopped streaming", stream=name, why=stop.reason or "all is settled")
         if not values["once"]:
             return 0
-        account = next(iter(Accounts(session=session).of(name)), None)
+        try:
+            account = account_of(session, name, health, stop)
+        except StoreUnavailable as error:
+            log_event(log, logging.WARNING, "cannot say what became of the source; telemetry verify does", error=error)
+            return 1
         output.account(account, as_json=as_json)
         return 0 if done and account is not None and account.complete and account.reconciles else 1
+
+
+def account_of(session: Session, stream: str, health: Health, stop: Stop) -> Account | None:
+    """What became of a stream, None when nothing is known of it. Waits for a database that is away until the stop.
+
+    Raises StoreUnavailable when it is away then.
+    """
+    backoff = Backoff(first=0.2, cap=3.0)
+    while True:
+        health.turned()
+        try:
+            return next(iter(Accounts(session=session).of(stream)), None)
+        except StoreUnavailable as error:
+            log_event(log, logging.WARNING, "waiting for the database to say what became of the source", error=error)
+            if backoff.wait(stop):
+                raise
 
 
 def _streamer(

@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.fixtures.pipeline import (
     SAMPLE,
@@ -20,9 +21,18 @@ from tests.fixtures.pipeline import (
     without_labels,
 )
 from tests.fixtures.process import eventually
+from tests.fixtures.proxy import Proxy
 
 WATCHED = 3.0  # seconds over which the processor time of a waiting streamer is taken
 BLOCKS = "SELECT first_row, rows FROM blocks"
+RECONCILE = b"counted AS ("  # of the statement that tells a source's account
+
+
+def through_proxy(pipeline: Pipeline, proxies: list[Proxy]) -> str:
+    """The database's URL by way of a proxy, which is put in."""
+    url = urlsplit(pipeline.database.writer)
+    proxies.append(Proxy(url.port or 0))
+    return url._replace(netloc=url.netloc.replace(f":{url.port}", f":{proxies[0].port}")).geturl()
 
 
 def test_streamers_side_by_side_read_each_row_once(pipeline: Pipeline, fleet_csv: Fleet) -> None:
@@ -91,6 +101,34 @@ def test_a_once_streamer_that_is_cut_short_says_so(pipeline: Pipeline) -> None:
     done = pipeline.run.end(streamer)
     assert done.code == 1
     assert done.result["unsettled"] > 0
+
+
+def test_the_end_of_the_database_is_not_that_of_a_streamer_which_has_only_the_account_to_ask_for(
+    pipeline: Pipeline, proxies: list[Proxy]
+) -> None:
+    before = through_proxy(pipeline, proxies)
+    proxies[0].lose_reply(RECONCILE)
+    collector = pipeline.begin("collect")
+    done = pipeline("stream", "--once", "--json", "--csv", SAMPLE, TELEMETRY_DATABASE_URL=before)
+    assert (done.code, proxies[0].lost) == (0, 1), done.err
+    assert done.result["reconciles"]
+    assert "waiting for the database to say what became of the source" in done.err
+    collector.signal(signal.SIGTERM)
+    assert pipeline.run.end(collector).code == 0
+
+
+def test_a_streamer_that_is_cut_short_while_the_database_is_away_says_who_knows(
+    pipeline: Pipeline, proxies: list[Proxy]
+) -> None:
+    before = through_proxy(pipeline, proxies)
+    streamer = pipeline.begin("stream", "--once", "--json", "--csv", SAMPLE, TELEMETRY_DATABASE_URL=before)
+    eventually(lambda: pipeline.topic.stats().depth > 0, "a message")
+    proxies[0].cut()
+    eventually(lambda: "database unavailable" in streamer.stderr, "it noticed")
+    streamer.signal(signal.SIGTERM)
+    done = pipeline.run.end(streamer)
+    assert (done.code, done.out) == (1, "")
+    assert "telemetry verify does" in done.err
 
 
 def test_a_collector_that_is_asked_to_end_in_mid_work_hands_back_what_it_holds(

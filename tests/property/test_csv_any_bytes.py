@@ -18,7 +18,7 @@ BITS = [b'"', b'""', b",", b'","', b"\n", b"\r", b"\r\n", b"\n\n", b"\0", b"\xff
 SOUP = st.lists(st.sampled_from([*ROWS, *BITS]) | st.binary(max_size=6), max_size=25).map(b"".join)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(soup=SOUP, wide=st.booleans(), cuts=st.lists(st.integers(1, 30), max_size=6))
 @example(soup=b'a",b,"c\n' + GOOD, wide=False, cuts=[])
 @example(soup=GOOD + b'\na",b,c,d,e,f,g,h,i,j,k,"l', wide=False, cuts=[1])
@@ -38,7 +38,7 @@ def test_each_reading_of_any_bytes_has_one_fate_however_the_file_is_cut(
         assert all(len(fate[1]) <= RAW_KEPT for fate in whole.values() if len(fate) == 2)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(data=SOUP, chunk=st.integers(1, 60), at=st.integers(0, 1000), fields=st.sampled_from([1, 3, 6, 12]))
 def test_whoever_starts_at_any_record_sees_the_same_records(data: bytes, chunk: int, at: int, fields: int) -> None:
     def records(offset: int, chunk: int) -> list[tuple[int, bytes, bool]]:

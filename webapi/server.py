@@ -24,7 +24,7 @@ from telemetry.runtime.shared import DIRECTORY, share_values
 from webapi.app import close, create_app
 from webapi.folder import make_folder
 from webapi.options import ApiOptions
-from webapi.worker import LINE_MAX, ApiWorker
+from webapi.worker import LINE_MAX, STALLED_AFTER, ApiWorker
 
 PORT_TAKEN = 2
 """The exit code when nothing can listen there."""
@@ -44,6 +44,7 @@ def serve(
     workers: int = 1,
     threads: int = 8,
     grace: float = 25.0,
+    stalled_after: int = STALLED_AFTER,
     options: ApiOptions | None = None,
     ready: Ready | None = None,
 ) -> int:
@@ -51,7 +52,8 @@ def serve(
 
     Each of the `workers` works on `threads` requests at a time and refuses others with 503; probes are not counted.
     Port 0 takes a free one. At SIGTERM, and when the terminal is closed, no connection is taken any more, and
-    requests under way have `grace` seconds. Raises StoreError when `database_url` is no URL of PostgreSQL.
+    requests under way have `grace` seconds. A client that takes nothing of its answer for `stalled_after` seconds is
+    left. Raises StoreError when `database_url` is no URL of PostgreSQL.
     """
     # One for readiness; an export asks for names beside the statement that it reads from.
     options = replace(options or ApiOptions(), requests=threads, connections=2 * threads + 1)
@@ -69,6 +71,7 @@ def serve(
         "workers": workers,
         "threads": threads + SPARE,
         "graceful_timeout": int(grace),
+        "worker_class": type("ApiWorker", (ApiWorker,), {"stalled_after": stalled_after}),
         "raw_env": [f"{DIRECTORY}={folder}"],
         "when_ready": lambda _arbiter: _ready(lambda: ready and ready(host, real_port)),
     }
@@ -111,7 +114,6 @@ class _Server(BaseApplication):
 
     def load_config(self) -> None:
         fixed = {
-            "worker_class": ApiWorker,
             "preload_app": True,
             "logger_class": _Logs,
             "loglevel": "warning",

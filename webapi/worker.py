@@ -1,10 +1,13 @@
-"""What gunicorn's worker does otherwise than it would by itself: it drains, and it answers with problems.
+"""What gunicorn's worker does otherwise than it would by itself: it drains, answers with problems, and waits for nobody.
 
 Requests that never reach the app, because they are no HTTP or too large, are answered here.
 """
 
+import errno
 import http
 import selectors
+import socket
+import struct
 import time
 import uuid
 from functools import partial
@@ -22,6 +25,9 @@ LINE_MAX = 8_190
 FIRST_BYTE = 5.0
 """Seconds that a new connection may be silent before it is closed."""
 
+STALLED_AFTER = 30
+"""Seconds in which a client may take not a byte of its answer before it is left."""
+
 _DETAILS = (
     (LimitRequestLine, 414, f"The path and its parameters take more than {LINE_MAX} bytes; ask for less at once."),
     (LimitRequestHeaders, 431, "The headers are too many or too long; leave out what is not needed."),
@@ -31,6 +37,8 @@ _DETAILS = (
 
 class ApiWorker(ThreadWorker):
     """gunicorn's worker with threads, but for its end and for what it says to a request that it cannot read."""
+
+    stalled_after = STALLED_AFTER
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Take connections, or not. At the end, take those that already wait, and refuse all others at once.
@@ -53,6 +61,15 @@ class ApiWorker(ThreadWorker):
         conn.timeout = time.monotonic() + FIRST_BYTE
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle_request(self, req: Any, conn: Any) -> bool:
+        """Answer. A client that stands still is left: it would keep a thread for ever, and the statement of an export."""
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", self.stalled_after, 0))
+        try:
+            return bool(super().handle_request(req, conn))
+        except BlockingIOError as error:  # that time-out, as the kernel tells it
+            self.log.warning("a client does not take its answer; it is left")
+            raise ConnectionResetError(errno.ECONNRESET, "the client does not take its answer") from error
 
     def _took(self, listener: Any) -> bool:
         before = self.nr_conns

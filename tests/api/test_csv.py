@@ -153,6 +153,18 @@ def test_a_client_that_goes_away_ends_the_statement_and_leaves_its_room(serve: S
     assert "Traceback" not in served.process.stderr, served.process.stderr
 
 
+def test_a_client_that_stands_still_is_left_and_its_statement_ends(serve: Start, database: Database) -> None:
+    fill_many(database)
+    served = serve(threads=1, stalled_after=1)
+    with begun(served, database) as answer:
+        eventually(lambda: database.one(ACTIVE) == 0, "the end of the statement")
+        eventually(lambda: fetch(f"{served.url}/api/v1/gpus").status == 200, "room for the next request")
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    assert "a client does not take its answer" in served.process.stderr
+    assert "Traceback" not in served.process.stderr, served.process.stderr
+
+
 def test_an_answer_that_cannot_be_finished_is_broken_off_and_not_short(serve: Start, database: Database) -> None:
     fill_many(database)
     served = serve()

@@ -57,9 +57,7 @@ class Series:
         self._parts = np.empty((0, 3), np.int32)  # gpu, metric, workload of each kind; -1: no reading can be usable
         self._bytes = self._seen = self._known = 0
         self._limit = JUDGED_AT
-        self._leads = (
-            bool(self._fields) and self._fields[0][0] == 0
-        )  # a row begins with a field that changes, after a quote
+        self._leads = bool(self._fields) and self._fields[0][0] == 0  # a row begins with one that changes
         self._useful = not layout.metrics and len(layout.names) > len(self._fields)
 
     def readings(self, piece: Slice) -> tuple[Readings | None, NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""What gunicorn's worker does otherwise than it would by itself: it drains, answers with problems, and waits for nobody.
+"""What gunicorn's worker does otherwise than it would by itself: it drains, answers with problems, waits for nobody.
 
 Requests that never reach the app, because they are no HTTP or too large, are answered here.
 """
@@ -63,7 +63,7 @@ class ApiWorker(ThreadWorker):
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        """Answer. A client that stands still is left: it would keep a thread for ever, and the statement of an export."""
+        """Answer. A client that stands still is left: it would keep a thread for ever, and an export's statement."""
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", self.stalled_after, 0))
         try:
             return bool(super().handle_request(req, conn))

@@ -16,7 +16,7 @@ import click
 
 from telemetry.embedded import EmbeddedError
 from telemetry.store.tiers import Tier
-from tests.bench import broker, ingest, latency
+from tests.bench import broker, ingest, latency, reads
 from tests.bench.exports import Exports
 from tests.bench.machine import machine, servers
 from tests.bench.measure import Result
@@ -33,6 +33,10 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyTy
         "disk_vs_flat": ingest.disk_vs_flat,
         "broker_vs_redis": broker.broker_vs_redis,
         "latency_vs_floor": latency.latency_vs_floor,
+        "range_json_vs_sql": reads.range_json_vs_sql,
+        "export_csv_vs_copy": reads.export_csv_vs_copy,
+        "gpu_list_growth": reads.gpu_list_growth,
+        "latest_growth": reads.latest_growth,
         "memory_growth": ingest.memory_growth,
     }
 )

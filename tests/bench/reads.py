@@ -73,8 +73,9 @@ class Psql:
 
 
 @contextmanager
-def _psql(stage: Stage, database: Database, statement: str) -> Iterator[Psql]:
-    words = [str(stage.psql), "-X", "-q", "-v", "ON_ERROR_STOP=1", database.reader]
+def psql(program: Path, database: Database, statement: str) -> Iterator[Psql]:
+    """A connected psql that copies what a statement gives."""
+    words = [str(program), "-X", "-q", "-v", "ON_ERROR_STOP=1", database.reader]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Psql(process, statement)
 
@@ -85,8 +86,8 @@ def range_json_vs_sql(stage: Stage) -> Sequence[Result]:
     (asked,) = gpus(database, 1)
     count, path = min(asked.readings, PAGE_ROWS), f"/gpus/{asked.id}/telemetry?limit={PAGE_ROWS}"
     with serving(stage, database) as client, _connected(database) as connection:
-        by_hand, by_view = (ByHand(connection, text) for text in _statements(asked, f" LIMIT {PAGE_ROWS}"))
-        sizes = {"ours": _check_json(client.get(path), count), "floor": _check_json(by_hand.get(), count)}
+        by_hand, by_view = (ByHand(connection, text) for text in statements(asked, f" LIMIT {PAGE_ROWS}"))
+        sizes = {"ours": check_json(client.get(path), count), "floor": check_json(by_hand.get(), count)}
         ours, floor = in_turns(
             stage.rounds,
             lambda: _rate(count, RANGES, lambda: client.get(path)),
@@ -101,19 +102,19 @@ def export_csv_vs_copy(stage: Stage) -> Sequence[Result]:
     database = filled(stage)
     (asked,) = gpus(database, 1)
     path, mine, theirs = f"/gpus/{asked.id}/telemetry?format=csv", stage.folder / "ours.csv", stage.folder / "floor.csv"
-    by_number, by_view = _statements(asked)
-    with serving(stage, database) as client, _psql(stage, database, by_number) as psql:
+    by_number, by_view = statements(asked)
+    with serving(stage, database) as client, psql(stage.psql, database, by_number) as floor_psql:
         client.save(path, mine)
-        psql.save(theirs)
-        sizes = {"ours": _check_csv(mine, asked.readings), "floor": _check_csv(theirs, asked.readings)}
+        floor_psql.save(theirs)
+        sizes = {"ours": check_csv(mine, asked.readings), "floor": check_csv(theirs, asked.readings)}
         ours, floor = in_turns(
             stage.rounds,
             lambda: _rate(asked.readings, EXPORTS, lambda: client.save(path, mine)),
-            lambda: _rate(asked.readings, EXPORTS, lambda: psql.save(theirs)),
+            lambda: _rate(asked.readings, EXPORTS, lambda: floor_psql.save(theirs)),
         )
         more = _about(asked.readings, sizes, client)
-    with _psql(stage, database, by_view) as psql:
-        more["floor_by_view"] = rounded(_rate(asked.readings, 1, lambda: psql.save(theirs)))
+    with psql(stage.psql, database, by_view) as floor_psql:
+        more["floor_by_view"] = rounded(_rate(asked.readings, 1, lambda: floor_psql.save(theirs)))
     return [Result("export_csv_vs_copy", stage.tier.value, "records/s", Goal(least=0.8), ours, floor, more)]
 
 
@@ -146,7 +147,8 @@ def _growth(stage: Stage, name: str, count: int, ask: Callable[[Database], Ask])
     return [Result(name, stage.tier.value, "s", Goal(most=1.2), ours, floor, {"rows": stage.rows, "floor_rows": rows})]
 
 
-def _statements(asked: Asked, end: str = "") -> tuple[str, str]:
+def statements(asked: Asked, end: str = "") -> tuple[str, str]:
+    """All records of a GPU, in order of time: the fastest that SQL has for it, and as most people would write it."""
     return BY_NUMBER.format(number=asked.number) + end, BY_VIEW.format(id=asked.id) + end
 
 
@@ -177,13 +179,15 @@ def _about(records: int, sizes: dict[str, int], client: Client) -> dict[str, Any
     return {"records": records, "bytes": sizes, "api_peak_mb": rounded(client.peak)}
 
 
-def _check_json(body: bytes, count: int) -> int:
+def check_json(body: bytes, count: int) -> int:
+    """The bytes of an answer that must hold so many records."""
     if len(json.loads(body)) != count:
         raise BenchFailed(f"an answer holds {len(json.loads(body))} records, not {count}")
     return len(body)
 
 
-def _check_csv(path: Path, count: int) -> int:
+def check_csv(path: Path, count: int) -> int:
+    """The bytes of a file that must hold so many lines after its header."""
     with path.open("rb") as file:
         lines = sum(1 for _ in file)
     if lines != count + 1:

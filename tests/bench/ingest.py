@@ -61,6 +61,8 @@ def ingest_vs_limit(stage: Stage) -> Sequence[Result]:
     more = {
         "cores": processors,
         "floor_us_per_row": {name: rounded(getattr(typical, name) * 1e6) for name in ("parse", "client", "server")},
+        # what the same CPU seconds, the start included, would give on cores that nobody else uses
+        "ours_by_cpu": rounded(processors * rounds.typical.rows / sum(rounds.typical.cpu.values())),
         "ours_us_per_row": {name: rounded(cpu / rounds.typical.rows * 1e6) for name, cpu in rounds.typical.cpu.items()},
     }
     return [

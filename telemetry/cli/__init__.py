@@ -34,7 +34,7 @@ COMMANDS = {
     "prune": "admin",
     "config": "admin",
 }
-"""Command -> the module of this package that has it, read when it is asked for: a collector needs no pandas."""
+"""Command -> the module of this package that has it, read when it is asked for: a collector needs no pyarrow."""
 
 
 class Commands(click.Group):

@@ -36,7 +36,7 @@ from telemetry.runtime.metrics import StreamerMetrics
 from telemetry.runtime.stop import Stop, stop_on_signals
 from telemetry.store.accounts import Account, Accounts
 from telemetry.store.deadblocks import DeadBlocks
-from telemetry.store.errors import StoreUnavailable
+from telemetry.store.errors import StoreBusy, StoreUnavailable
 from telemetry.store.ledger import Ledger
 from telemetry.store.pruning import Pruning
 from telemetry.store.session import Session
@@ -121,7 +121,7 @@ def stream(as_json: bool, **values: Any) -> int:
             return 0
         try:
             account = account_of(session, name, health, stop)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StoreBusy) as error:
             log_event(log, logging.WARNING, "cannot say what became of the source; telemetry verify does", error=error)
             return 1
         output.account(account, as_json=as_json)
@@ -131,14 +131,14 @@ def stream(as_json: bool, **values: Any) -> int:
 def account_of(session: Session, stream: str, health: Health, stop: Stop) -> Account | None:
     """What became of a stream, None when nothing is known of it. Waits for a database that is away until the stop.
 
-    Raises StoreUnavailable when it is away then.
+    Raises StoreUnavailable when it is away then, StoreBusy when it does not come to it.
     """
     backoff = Backoff(first=0.2, cap=3.0)
     while True:
         health.turned()
         try:
             return next(iter(Accounts(session=session).of(stream)), None)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, StoreBusy) as error:
             log_event(log, logging.WARNING, "waiting for the database to say what became of the source", error=error)
             if backoff.wait(stop):
                 raise

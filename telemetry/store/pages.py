@@ -22,6 +22,8 @@ ROW = np.dtype(
 )
 """One of these in binary COPY: every size is the same, because no column is ever NULL."""
 
+_SIZES = {"fields": len(COLUMNS), **{f"{name}_size": np.dtype(kind).itemsize for name, kind in COLUMNS}}
+
 PIECE = 10_000
 """Readings of a range that are in memory at a time."""
 
@@ -123,5 +125,7 @@ def pieces(copy: Iterable[bytes | bytearray | memoryview]) -> Iterator[Page]:
 
 
 def _page_of(rows: NDArray[np.void]) -> Page:
+    if not all((rows[name] == size).all() for name, size in _SIZES.items()):
+        raise ValueError("a COPY gives other columns than were asked for, or a NULL")
     time, gpu, metric, workload, block = (rows[name].astype(np.int64) for name, _ in COLUMNS[:5])
     return Page(time + EPOCH_2000, gpu, metric, workload, block, rows["value"].astype(np.float64), more=False)

@@ -24,6 +24,9 @@ QUESTIONS = "reader.sql"
 ENOUGH = 10_000
 """Readings in which the newest of each metric of a GPU are looked for: beyond them nothing older is read."""
 
+REMEMBERED = 10_000
+"""Series of a range that are not asked for again; a reading may have a workload of its own."""
+
 WINDOWS = (timedelta(seconds=10), timedelta(minutes=2), timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
 """How far back they are looked for, in turn, until there are enough; None: to the first one. The first is short,
 because the columnstore reads a whole window: a looped file may bring 3,000,000 readings of one GPU in an hour."""
@@ -184,6 +187,8 @@ class Reader:
         """The page with its series, of which only those are asked for that are not known yet."""
         triples, code = page.triples()
         keys = [tuple(triple) for triple in triples.tolist()]
+        if len(known) > REMEMBERED:
+            known.clear()
         missing = [key for key in keys if key not in known]
         known.update(zip(missing, self._series(list(zip(*missing, strict=True))), strict=True) if missing else ())
         return Readings(page.time, code, page.value, [known[key] for key in keys])

@@ -74,6 +74,12 @@ def joined(arrays: Sequence[Any]) -> Any:
     return arrays[0] if len(arrays) == 1 else pa.chunked_array(arrays).unify_dictionaries().combine_chunks()
 
 
+def numbered_anew(codes: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """(the number of each integer among the distinct ones, these in order of their first appearance)."""
+    array = pa.array(codes).dictionary_encode()
+    return array.indices.to_numpy(), array.dictionary.to_numpy()
+
+
 def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:
     """The column's distinct texts; too long ones, bad UTF-8 and control characters are faults."""
     codes = array.indices.to_numpy(zero_copy_only=False)

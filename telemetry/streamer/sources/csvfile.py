@@ -20,9 +20,9 @@ from telemetry.catalog import lookup
 from telemetry.streamer.errors import SourceChanged, SourceError
 from telemetry.streamer.sources.columns import Layout, header_line, parse_header
 from telemetry.streamer.sources.index import Index, build
+from telemetry.streamer.sources.kinds import Kinds
 from telemetry.streamer.sources.readings import Readings, in_order, merged, readings
 from telemetry.streamer.sources.records import CHUNK, MAX_RECORD, Records, scan
-from telemetry.streamer.sources.series import Series
 from telemetry.streamer.sources.slices import Slice
 
 SLICE_BYTES = 8 << 20
@@ -50,7 +50,7 @@ class CsvSource:
         self._header = b""
         self._layout: Layout
         self._index: Index
-        self._series: Series
+        self._kinds: Kinds
         self._stamp: _Stamp
         self._resume = (-1, -1)
 
@@ -63,7 +63,7 @@ class CsvSource:
                 self._open_file()
                 self._header, body = header_line(self._read(0, MAX_RECORD))
                 self._layout = parse_header(self._header, _is_metric, times=self.times)
-                self._series = Series(self._layout)
+                self._kinds = Kinds(self._layout)
                 total = self._stamp.size
                 step = None if progress is None else lambda done: progress(done, total)
                 self._index = build(self._read, body, len(self._layout.names), step)
@@ -160,7 +160,7 @@ class CsvSource:
 
     def _understood(self, piece: Slice) -> tuple[Readings, list[Rejection]]:
         """The same of one slice."""
-        known, others = self._series.readings(piece)
+        known, others = self._kinds.readings(piece)
         if known is not None and not len(others):
             return known, []
         got, rejected = self._read_anew(piece, others)

@@ -9,12 +9,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from telemetry.block import MAX_LABELS, MAX_TEXT, Gpu, Workload
 from telemetry.catalog import blank_mask, is_blank_text
-from telemetry.streamer.sources.cells import Cells, first_fault, numbers_of, texts_of, times_of
+from telemetry.streamer.sources.cells import Cells, first_fault, numbered_anew, numbers_of, texts_of, times_of
 from telemetry.streamer.sources.columns import Layout
 from telemetry.streamer.sources.labels import CACHED, GPU_LABELS, freed, is_canonical, parse
 
@@ -176,7 +175,7 @@ def sentinels(values: NDArray[np.float64], metric: Cells) -> NDArray[np.bool_]:
 
 def _metrics(metric: Cells, row: NDArray[np.int64]) -> tuple[list[str], NDArray[np.int32]]:
     """(names, index of each reading's): two spellings that differ in blanks are one name."""
-    codes, kept = pd.factorize(metric.codes[row])
+    codes, kept = numbered_anew(metric.codes[row])
     names: dict[str, int] = {}
     number = numbered([metric.texts[int(code)] for code in kept], names)
     return list(names), number[codes]
@@ -188,12 +187,12 @@ def _dimensions(
     """(gpus, workloads, index of each reading's GPU, of its workload)."""
     columns = [fields[name] for name in DETERMINES]
     text_codes, texts = _label_texts(fields["labels_raw"], metric, record, row)
-    combined = pd.factorize(text_codes)[0].astype(np.int64)
+    combined = numbered_anew(text_codes)[0].astype(np.int64)
     for column in columns:
         if len(column.texts) == 1:  # such as a column that the file does not have
             continue
-        combined = pd.factorize(combined * len(column.texts) + column.codes[record])[0].astype(np.int64)
-    first = _first_of_each(combined)
+        combined = numbered_anew(combined * len(column.texts) + column.codes[record])[0].astype(np.int64)
+    first = first_of_each(combined)
     gpus: dict[Gpu, int] = {}
     workloads: dict[Workload, int] = {}
     pairs = np.empty((len(first), 2), np.int32)
@@ -207,7 +206,7 @@ def _dimensions(
     return list(gpus), list(workloads), np.ascontiguousarray(of_reading[:, 0]), np.ascontiguousarray(of_reading[:, 1])
 
 
-def _first_of_each(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+def first_of_each(codes: NDArray[Any]) -> NDArray[np.int64]:
     """Where each of the codes 0..k-1 appears first."""
     first = np.zeros(int(codes.max(initial=-1)) + 1, np.int64)
     first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)

@@ -1,34 +1,41 @@
-"""Rows of which every field is quoted: what they say beside their time and value is read once, then recognised.
+"""Kinds of rows, of which every field is quoted: read once, then recognised.
 
-An export writes the same row again and again but for two fields. Such a row is cut at its `","`, and the bytes that
+An export writes the same row again and again but for time and value. Such a row is cut at its `","`, and the bytes that
 stay the same are the key to the GPU, the metric and the workload that `readings` made of the first row of its kind.
+Columns that nobody reads are no part of the key.
 What lives here: cutting, recognising, and handing back every row that is anything else. What does not: what a row
 means (`readings`), how CSV is divided (`slices`); whoever is not recognised goes that way.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from telemetry.block import MAX_TEXT, Gpu, Workload
-from telemetry.streamer.sources.cells import Cells, numbers_of, texts_of, times_of
+from telemetry.streamer.sources.cells import Cells, numbered_anew, numbers_of, texts_of, times_of
 from telemetry.streamer.sources.columns import Layout
-from telemetry.streamer.sources.readings import Readings, numbered, readings, sentinels
+from telemetry.streamer.sources.readings import Readings, first_of_each, numbered, readings, sentinels
 from telemetry.streamer.sources.records import Records
 from telemetry.streamer.sources.slices import Slice, fields_of
 
 REMEMBERED = 64 << 20
-"""Bytes of rows that are remembered: some 100,000 series of an export."""
+"""Bytes of rows that are remembered: some 80,000 series of an export."""
 JUDGED_AT = 2 << 20
 """Bytes from which on it must be plausible that rows will be met again."""
 
+COST = 300
+"""Bytes that a kind takes beside those of its row: its key, its place in the dictionary, its numbers."""
+MOST_UNREAD = 30
+"""Columns that nobody reads, up to which cutting them out is worth it."""
+ODD = 10_000
+"""Rows in a row that cannot be cut after which a file is taken for one that is not quoted."""
+
 _SAMPLE = {"timestamp": b"2001-02-03T04:05:06Z", "value": b"1.5"}
-"""What stands in the changing fields when a row of a new kind is read."""
+"""What stands in the changing fields when a row of a new kind is read; in one that nobody reads, an x."""
 _COMMA, _QUOTE, _RETURN, _MINUS = 44, 34, 13, 45
 _DIGITS = (48, 57)
 
@@ -44,21 +51,23 @@ class _Cut(NamedTuple):
     changing: list[Any]
 
 
-class Series:
+class Kinds:
     """The kinds of rows of one file; each has a number."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
-        self._fields = sorted((layout.column[name], name) for name in _SAMPLE if name in layout.column)
+        unread = {place: "" for place in set(range(len(layout.names))) - set(layout.wanted)}
+        fields = {layout.column[name]: name for name in _SAMPLE if name in layout.column} | unread
+        self._fields = sorted(fields.items())
         self._numbers: dict[Key, int] = {}
         self._gpus: dict[Gpu, int] = {}
         self._metrics: dict[str, int] = {}
         self._workloads: dict[Workload, int] = {}
         self._parts = np.empty((0, 3), np.int32)  # gpu, metric, workload of each kind; -1: no reading can be usable
-        self._bytes = self._seen = self._known = 0
+        self._bytes = self._seen = self._known = self._odd = 0
         self._limit = JUDGED_AT
         self._leads = bool(self._fields) and self._fields[0][0] == 0  # a row begins with one that changes
-        self._useful = not layout.metrics and len(layout.names) > len(self._fields)
+        self._useful = not layout.metrics and len(unread) <= MOST_UNREAD
 
     def readings(self, piece: Slice) -> tuple[Readings | None, NDArray[np.int64]]:
         """(readings of the rows that were recognised, numbered by record; the records that were not)."""
@@ -92,7 +101,7 @@ class Series:
         return got, np.delete(np.arange(len(piece)), cut.records[usable])
 
     def _cut(self, piece: Slice) -> _Cut | None:
-        """The rows that may be cut at `","`; None, and never again, when not one can be."""
+        """The rows that may be cut at `","`; None when not one can be, and never again when none of very many could."""
         bytes_, starts = np.frombuffer(piece.data, np.uint8), piece.starts
         ends = piece.ends - (bytes_[piece.ends - 1] == _RETURN)
         comma = np.flatnonzero(bytes_[1:-1] == _COMMA) + 1
@@ -100,8 +109,9 @@ class Series:
         count = np.diff(np.searchsorted(comma, starts), append=len(comma))
         right = ~piece.broken & (count == len(self.layout.names) - 1) & (ends - starts >= 2)
         right &= (bytes_[starts] == _QUOTE) & (bytes_[ends - 1] == _QUOTE)
-        if not right.any():
-            self._useful = False
+        self._odd = 0 if right.any() else self._odd + len(piece)
+        self._useful = self._odd < ODD
+        if self._odd:
             return None
         comma, starts, ends = comma[np.repeat(right, count)], starts[right], ends[right]
         comma = comma.reshape(-1, len(self.layout.names) - 1)
@@ -109,22 +119,21 @@ class Series:
         whole = np.logical_and.reduce([opens <= closes for opens, closes in spans])  # not of `","` that overlap
         places = [starts, *(place for span in spans for place in span), ends]
         pieces = _between(piece.data, [place[whole] for place in places], first=int(self._leads))
-        return _Cut(np.flatnonzero(right)[whole], pieces[self._leads :: 2], pieces[1 - self._leads :: 2])
+        return _unquoted(_Cut(np.flatnonzero(right)[whole], pieces[self._leads :: 2], pieces[1 - self._leads :: 2]))
 
     def _recognise(self, same: Sequence[Any]) -> NDArray[np.int64]:
         """The number of each row's kind; new kinds are read."""
         if self._bytes > self._limit:
             self._judge()
-        codes, texts = np.zeros(len(same[0]), np.int64), []
-        for array in (one.dictionary_encode() for one in same):
-            codes = codes * len(array.dictionary) + array.indices.to_numpy()
-            texts.append(array.dictionary.to_pylist())
-        codes, distinct = pd.factorize(codes)
-        columns: list[Iterable[bytes]] = []
-        for known in reversed(texts):
-            distinct, code = np.divmod(distinct, len(known))
-            columns.append(map(known.__getitem__, code.tolist()))
-        keys: list[Key] = list(zip(*reversed(columns), strict=True))
+        codes = np.zeros(len(same[0]), np.int32)
+        columns = [array.dictionary_encode() for array in same]
+        for column in columns:
+            if len(column.dictionary) > 1:
+                indices = column.indices.to_numpy().astype(np.int64)
+                codes, _ = numbered_anew(indices * (int(codes.max(initial=0)) + 1) + codes)
+        first = first_of_each(codes)
+        texts = (map(one.dictionary.to_pylist().__getitem__, one.indices.to_numpy()[first].tolist()) for one in columns)
+        keys: list[Key] = list(zip(*texts, strict=True))
         found = list(map(self._numbers.get, keys))
         self._seen, self._known = self._seen + len(keys), self._known + len(keys) - found.count(None)
         if None in found:
@@ -134,7 +143,7 @@ class Series:
 
     def _learn(self, keys: Sequence[Key]) -> None:
         """Read one row of each kind, with samples for the fields that change."""
-        samples = [_SAMPLE[name] for _, name in self._fields]
+        samples = [_SAMPLE.get(name, b"x") for _, name in self._fields]
         rows = [_row((b'"', *key) if self._leads else key, samples) for key in keys]
         ends = np.cumsum([len(row) + 1 for row in rows]) - 1
         starts = np.append(0, ends[:-1] + 1)
@@ -150,7 +159,7 @@ class Series:
         first = len(self._parts)
         self._parts = np.concatenate((self._parts, parts))
         self._numbers |= {key: first + at for at, key in enumerate(keys)}
-        self._bytes += int(ends[-1])
+        self._bytes += int(ends[-1]) + COST * len(keys)
 
     def _is_cut_right(self, row: bytes) -> bool:
         """Whether the samples are whole fields: then so is whatever holds no quote in their place.
@@ -161,7 +170,7 @@ class Series:
         return (
             fields is not None
             and len(fields) == len(self.layout.names)
-            and all(fields[position].encode() == _SAMPLE[name] for position, name in self._fields)
+            and all(fields[position].encode() == _SAMPLE.get(name, b"x") for position, name in self._fields)
         )
 
     def _judge(self) -> None:
@@ -170,7 +179,8 @@ class Series:
         Otherwise a file of which every row has a label of its own would fill the memory with them.
         """
         again = 2 * self._known > self._seen
-        fleet = 3 * (len(self._gpus) + len(self._workloads)) < len(self._numbers)
+        parts = len(self._gpus) + len(self._metrics) + len(self._workloads)
+        fleet = 3 * parts < len(self._numbers)
         if self._limit < REMEMBERED and (again or fleet):
             self._limit = REMEMBERED
             return
@@ -179,6 +189,18 @@ class Series:
             known.clear()
         self._parts = self._parts[:0]
         self._bytes = self._seen = self._known = 0
+
+
+def _unquoted(cut: _Cut) -> _Cut:
+    """Those of the rows that hold no quote where they change: one could end a field, whatever `_is_cut_right` found."""
+    quoted = np.zeros(len(cut.records), np.bool_)
+    for array in cut.changing:
+        quoted |= pc.match_substring(array, '"').to_numpy(zero_copy_only=False)
+    if not quoted.any():
+        return cut
+    kept = pa.array(~quoted)
+    same, changing = ([array.filter(kept) for array in arrays] for arrays in (cut.same, cut.changing))
+    return _Cut(cut.records[~quoted], same, changing)
 
 
 def _row(same: Sequence[bytes], changing: Sequence[bytes]) -> bytes:
@@ -250,6 +272,6 @@ def _unless(cells: Cells, faults: dict[int, str]) -> NDArray[np.bool_]:
 
 def _compact(numbers: NDArray[np.int32], items: dict[_Item, int]) -> tuple[list[_Item], NDArray[np.int32]]:
     """(those of the items that occur, index of each into them)."""
-    codes, distinct = pd.factorize(numbers)
+    codes, distinct = numbered_anew(numbers)
     known = list(items)
-    return [known[number] for number in distinct.tolist()], codes.astype(np.int32)
+    return [known[number] for number in distinct.tolist()], codes

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.streamer.sources import series
+from telemetry.streamer.sources import kinds
 from telemetry.streamer.sources.columns import Layout, parse_header
+from telemetry.streamer.sources.kinds import Kinds
 from telemetry.streamer.sources.readings import Readings, readings
 from telemetry.streamer.sources.records import scan
-from telemetry.streamer.sources.series import Series
 from telemetry.streamer.sources.slices import Slice
 from tests.fixtures.exports import NAMES, quoted, row
 
@@ -37,7 +37,7 @@ def field_by_field(piece: Slice, layout: Layout = LAYOUT) -> dict[int, object]:
     return meaning(got._replace(row=kept[got.row]))
 
 
-def recognised(known: Series, piece: Slice) -> tuple[dict[int, object], set[int]]:
+def recognised(known: Kinds, piece: Slice) -> tuple[dict[int, object], set[int]]:
     """(readings by record, the records that were handed back)."""
     got, others = known.readings(piece)
     return ({} if got is None else meaning(got)), set(others.tolist())
@@ -65,6 +65,8 @@ DECEPTIVE = [
     quoted(row(value="<<<NULL>>>")),
     quoted(row(value="9223372036854775794")),
     quoted(row(value=" 7 ")),
+    b'"2025-07-18"20:42:34Z","m","0","nvidia"0","GPU-1","H100","host-1","","","","1.5",""',
+    b'"2025-07-18T20:42:34Z","m","0","nvidia"0","GPU-1","H100","host-1","","","","<<<NULL>>>"",""',
     GOOD + b"\r",
     b"",
     b'"',
@@ -75,7 +77,7 @@ DECEPTIVE = [
 
 @pytest.mark.parametrize("line", DECEPTIVE)
 def test_no_row_means_more_or_less_than_field_by_field(line: bytes) -> None:
-    known = Series(LAYOUT)
+    known = Kinds(LAYOUT)
     for lines in ([GOOD, line, GOOD], [line, GOOD], [GOOD, line]):
         piece = piece_of(lines)
         for _ in range(2):  # the second time all its kinds are known
@@ -83,27 +85,49 @@ def test_no_row_means_more_or_less_than_field_by_field(line: bytes) -> None:
             expected = field_by_field(piece)
             assert found == {record: reading for record, reading in expected.items() if record not in others}
             blank = piece.broken.size - len(found) - len(others)
-            assert blank == sum(text in line for text in (b"<<<", b"922337")) * lines.count(line)
+            assert blank == sum(text in line for text in (b'"<<<NULL>>>",', b"922337")) * lines.count(line)
 
 
-@settings(deadline=None, max_examples=400)
-@given(lines=st.lists(st.lists(st.sampled_from([b'"', b",", b'","', b'""', b"1.5", b"x"]), max_size=9), max_size=6))
-def test_of_three_columns_in_any_disorder_too(lines: list[list[bytes]]) -> None:
-    layout = parse_header(b"metric_name,gpu_id,value,uuid", lambda _: False, times=False)
-    known = Series(layout)
-    rows = [b'"m","0","1.5","GPU-1"', *(b'"m","0",' + b"".join(parts) + b',"GPU-1"' for parts in lines)]
-    piece = piece_of(rows, layout)
+PARTS = [b'"', b",", b'","', b'""', b"1.5", b"x", b"<<<>>>", b"2025-07-18", b"20:42:34Z", b"2025-07-18T20:42:34Z"]
+DISORDER = st.lists(st.sampled_from(PARTS), max_size=7).map(b"".join)
+
+
+@settings(deadline=None, max_examples=250)
+@given(
+    lines=st.lists(st.lists(DISORDER, min_size=6, max_size=6), max_size=6),
+    names=st.permutations(["timestamp", "metric_name", "gpu_id", "value", "uuid", "note"]),
+    kept=st.booleans(),
+)
+def test_of_six_columns_in_any_order_and_disorder_too(lines: list[list[bytes]], names: list[str], kept: bool) -> None:
+    good = {"timestamp": "2025-07-18T20:42:34Z", "metric_name": "m", "gpu_id": "0", "value": "1.5", "uuid": "u"}
+    named = [name for name in names if kept or name != "note"]
+    layout = parse_header(",".join(named).encode(), lambda _: False, times=False)
+    first = quoted([good.get(name, "n") for name in layout.names])
+    rows = [first, *(b'"' + b'","'.join(parts[: len(layout.names)]) + b'"' for parts in lines)]
+    known, piece = Kinds(layout), piece_of(rows, layout)
     found, others = recognised(known, piece)
     expected = field_by_field(piece, layout)
     assert 0 in found
     assert found == {record: reading for record, reading in expected.items() if record not in others}
 
 
-def test_a_file_that_is_not_quoted_is_left_alone() -> None:
-    known = Series(LAYOUT)
+def test_a_file_that_is_not_quoted_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinds, "ODD", 4)
+    known = Kinds(LAYOUT)
     plain = piece_of([",".join(row()).encode()] * 3)
     assert recognised(known, plain) == ({}, {0, 1, 2})
+    assert recognised(known, piece_of([GOOD]))[1] == set()
+    assert recognised(known, plain)[1] == recognised(known, plain)[1] == {0, 1, 2}
     assert recognised(known, piece_of([GOOD])) == ({}, {0})
+
+
+def test_a_column_that_nobody_reads_may_change_in_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinds, "JUDGED_AT", 2 * (kinds.COST + len(GOOD)))
+    layout = parse_header(",".join(["", *NAMES, "note"]).encode(), lambda _: False, times=True)
+    known = Kinds(layout)
+    for turn in range(3):
+        piece = piece_of([quoted([f"{turn}.{i}", *row(), f"note {i}"]) for i in range(9)], layout)
+        assert recognised(known, piece) == (field_by_field(piece, layout), set())
 
 
 def of_fleet(turn: int) -> Slice:
@@ -112,8 +136,9 @@ def of_fleet(turn: int) -> Slice:
 
 
 def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(series, "JUDGED_AT", 40 * len(GOOD))
-    known = Series(LAYOUT)
+    monkeypatch.setattr(kinds, "COST", 0)
+    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
+    known = Kinds(LAYOUT)
     for turn in range(3):
         piece = piece_of([quoted(row(labels_raw=f'job="{turn}.{i}"')) for i in range(50)])
         found, others = recognised(known, piece)
@@ -122,9 +147,10 @@ def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("fleets", [1, 2, 12])
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, fleets: int) -> None:
-    monkeypatch.setattr(series, "JUDGED_AT", 40 * len(GOOD))
-    monkeypatch.setattr(series, "REMEMBERED", 300 * len(GOOD))
-    known = Series(LAYOUT)
+    monkeypatch.setattr(kinds, "COST", 0)
+    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
+    monkeypatch.setattr(kinds, "REMEMBERED", 300 * len(GOOD))
+    known = Kinds(LAYOUT)
     for turn in range(24):
         piece = of_fleet(turn % fleets)
         found, others = recognised(known, piece)

@@ -117,9 +117,15 @@ class Onlooker:
         ]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def rows(self, begin: int, end: int) -> int:
-        """Readings that came into sight in a window (µs)."""
-        return sum(rows for rows, _, seen in self.blocks.values() if begin <= seen < end)
+    def rate(self, begin: int, end: int) -> float:
+        """Readings per second that came into sight in a window (µs); 0 when all of them came at once.
+
+        From the first moment to the last at which some came: a transaction of a second would otherwise count or not.
+        """
+        seen = sorted((at, rows) for rows, _, at in self.blocks.values() if begin <= at < end)
+        if not seen or seen[0][0] == seen[-1][0]:
+            return 0.0
+        return sum(rows for at, rows in seen if at > seen[0][0]) * 1e6 / (seen[-1][0] - seen[0][0])
 
 
 class Streaming:
@@ -188,7 +194,11 @@ def unlimited(stage: Stage, streamers: int) -> float:
     with Streaming(stage, 0, streamers) as streaming:
         begin, end = streaming.window()
         streaming.look_until(lambda onlooker: onlooker.newest >= end)
-    rate = streaming.onlooker.rows(begin, end) * 1e6 / (end - begin)
+    rate = streaming.onlooker.rate(begin, end)
+    if not rate:
+        raise BenchFailed(
+            f"{streamers} streamers without a limit filled no two transactions in {stage.terms.seconds:g} s"
+        )
     say(f"{stage.tier.value}: without a limit {streamers} streamers stored {rate:,.0f} rows/s")
     return rate
 

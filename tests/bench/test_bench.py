@@ -121,6 +121,13 @@ def test_a_latency_is_that_of_each_reading_by_its_own_stamp() -> None:
     assert found.tolist() == pytest.approx([0.5, 0.499999, 0.499998, 0.2, 0.199999])
 
 
+def test_a_rate_is_that_between_the_first_and_the_last_that_came_into_sight() -> None:
+    onlooker = Onlooker.__new__(Onlooker)
+    onlooker.blocks = {0: (50, 0, 2_000_000), 50: (50, 0, 2_000_000), 100: (30, 0, 3_000_000), 130: (30, 0, 4_000_000)}
+    assert onlooker.rate(1_000_000, 5_000_000) == 30
+    assert onlooker.rate(1_000_000, 3_000_000) == 0
+
+
 def test_a_rate_is_held_when_it_was_read_and_nothing_waits_longer_and_longer() -> None:
     assert lags([1]).held
     assert not lags([1], rate=90).held

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 LAP = 256
 """Messages that are published, then consumed: what the queue holds at most meanwhile, 16 MiB of them."""
-LAPS = 4
+LAPS, SHORT = 4, 1
+"""Laps of a round; of a round for the table of rows per message, which has four more payloads to measure."""
 BATCH = 8
 """Messages of a batch, as the collector takes them by default. They are published one at a time, as streamers do."""
 PAYLOAD = 64 << 10
@@ -128,14 +129,21 @@ def _messages(reply: Any) -> list[Any]:
 
 @dataclass
 class Pace:
-    """Messages per second of one side, round by round: in all, and of each half alone."""
+    """Of one side, round by round: messages per second of each half alone; CPU seconds per message, client and server.
 
+    `server` tells the server's CPU seconds until now.
+    """
+
+    server: Callable[[], float]
     publish: list[float] = field(default_factory=list)
     consume: list[float] = field(default_factory=list)
+    client_cpu: list[float] = field(default_factory=list)
+    server_cpu: list[float] = field(default_factory=list)
 
     def measure(self, side: Side, laps: int) -> float:
         """So many laps; messages published, consumed and acknowledged per second."""
         publish = consume = 0.0
+        client, server = time.process_time(), self.server()
         for _ in range(laps):
             began = time.perf_counter()
             side.publish(LAP)
@@ -144,6 +152,8 @@ class Pace:
             publish += between - began
             consume += time.perf_counter() - between
         messages = laps * LAP
+        self.client_cpu.append((time.process_time() - client) / messages)
+        self.server_cpu.append((self.server() - server) / messages)
         self.publish.append(messages / publish)
         self.consume.append(messages / consume)
         return messages / (publish + consume)
@@ -160,11 +170,13 @@ class Compared:
     floor_pace: Pace
 
     def halves(self) -> dict[str, Any]:
-        """Messages per second of publishing and consuming alone; medians."""
+        """Messages per second of publishing and consuming alone, CPU seconds per message; medians."""
         return {
             "payload_bytes": len(self.payload.body),
             "publish": {"ours": _middle(self.our_pace.publish), "floor": _middle(self.floor_pace.publish)},
             "consume": {"ours": _middle(self.our_pace.consume), "floor": _middle(self.floor_pace.consume)},
+            "client_cpu": {"ours": _middle(self.our_pace.client_cpu), "floor": _middle(self.floor_pace.client_cpu)},
+            "server_cpu": {"ours": _middle(self.our_pace.server_cpu), "floor": _middle(self.floor_pace.server_cpu)},
         }
 
     def line(self) -> dict[str, Any]:
@@ -183,21 +195,21 @@ class Compared:
 
 def broker_vs_redis(stage: Stage) -> Sequence[Result]:
     """Messages of 64 KiB per second, published one at a time, consumed and acknowledged by eight."""
-    whole = _compare(stage, Payload(1, secrets.token_bytes(PAYLOAD)))
-    lines = [_compare(stage, payload).line() for payload in _blocks(stage)]
+    whole = _compare(stage, Payload(1, secrets.token_bytes(PAYLOAD)), LAPS)
+    lines = [_compare(stage, payload, SHORT).line() for payload in _blocks(stage)]
     more = {**whole.halves(), "messages_per_round": LAPS * LAP, "rows_per_message": lines}
     return [
         Result("broker_vs_redis", stage.tier.value, "messages/s", Goal(least=0.8), whole.ours, whole.floor, more),
     ]
 
 
-def _compare(stage: Stage, payload: Payload) -> Compared:
-    our_pace, floor_pace = Pace(), Pace()
-    with _sides(stage.redis_url, payload) as (library, by_hand):
+def _compare(stage: Stage, payload: Payload, laps: int) -> Compared:
+    with _sides(stage.redis_url, payload) as (library, by_hand), _cpu_of(stage.redis_url) as server:
+        our_pace, floor_pace = Pace(server), Pace(server)
         for side in (library, by_hand):
-            Pace().measure(side, 1)  # scripts loaded, connections open
+            Pace(server).measure(side, 1)  # scripts loaded, connections open
         ours, floor = in_turns(
-            stage.rounds, lambda: our_pace.measure(library, LAPS), lambda: floor_pace.measure(by_hand, LAPS)
+            stage.rounds, lambda: our_pace.measure(library, laps), lambda: floor_pace.measure(by_hand, laps)
         )
     return Compared(payload, ours, floor, our_pace, floor_pace)
 
@@ -209,6 +221,18 @@ def _sides(url: str, payload: Payload) -> Iterator[tuple[Side, Side]]:
         for side in sides:
             stack.callback(side.close)
         yield sides
+
+
+@contextmanager
+def _cpu_of(url: str) -> Iterator[Callable[[], float]]:
+    """Tells the CPU seconds that a server has used, as it says itself."""
+
+    def seconds() -> float:
+        told: Any = client.info("cpu")
+        return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+
+    with redis.Redis.from_url(url) as client:
+        yield seconds
 
 
 def _blocks(stage: Stage) -> list[Payload]:

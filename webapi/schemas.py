@@ -49,7 +49,7 @@ class Whole(fields.Integer):
         self.most, self.example = most, example
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> int:
-        if not re.fullmatch(r"0*[1-9]\d{0,8}", value, re.ASCII) or int(value) > self.most:
+        if not re.fullmatch(r"0{0,9}[1-9]\d{0,8}", value, re.ASCII) or int(value) > self.most:
             raise ValidationError(f"is not a whole number from 1 to {self.most}, as in {attr}={self.example}")
         return int(value)
 

@@ -63,13 +63,20 @@ class ApiWorker(ThreadWorker):
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        """Answer. A client that stands still is left: it would keep a thread for ever, and an export's statement."""
+        """Answer. A client that stands still is left: it would keep a thread for ever, and an export's statement.
+
+        An answer that is broken off ends by a reset where it would otherwise look whole: HTTP/1.0 has no last chunk.
+        """
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", self.stalled_after, 0))
         try:
             return bool(super().handle_request(req, conn))
         except BlockingIOError as error:  # that time-out, as the kernel tells it
             self.log.warning("a client does not take its answer; it is left")
             raise ConnectionResetError(errno.ECONNRESET, "the client does not take its answer") from error
+        except ConnectionResetError:
+            if req.version < (1, 1):
+                conn.close = partial(_reset, conn.sock)
+            raise
 
     def _took(self, listener: Any) -> bool:
         before = self.nr_conns
@@ -83,6 +90,12 @@ class ApiWorker(ThreadWorker):
                 util.write_nonblock(client, answer(status, detail))
                 return
         super().handle_error(req, client, addr, exc)
+
+
+def _reset(sock: socket.socket, graceful: bool = False) -> None:
+    """Close a connection so that the other side takes what it got for nothing. gunicorn says when: at the end."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 def answer(status: int, detail: str) -> bytes:

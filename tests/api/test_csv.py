@@ -3,6 +3,8 @@
 import csv
 import http.client
 import io
+import socket
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -174,6 +176,19 @@ def test_an_answer_that_cannot_be_finished_is_broken_off_and_not_short(serve: St
             answer.read()
     assert "an answer was broken off" in served.process.stderr
     assert "Traceback" not in served.process.stderr, served.process.stderr
+
+
+def test_it_is_so_for_a_client_that_knows_no_chunks_too(serve: Start, database: Database) -> None:
+    fill_many(database)
+    served = serve()
+    place = urlsplit(served.url)
+    with socket.create_connection((str(place.hostname), place.port or 0), timeout=60) as client:
+        client.sendall(f"GET /api/v1{ONE}?format=csv HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+        assert client.recv(12) == b"HTTP/1.0 200"
+        eventually(lambda: database.one(ACTIVE) == 1, "the statement")
+        database.ask(f"SELECT pg_terminate_backend(pid) FROM ({ACTIVE.replace('count(*)', 'pid')}) AS one")
+        with pytest.raises(ConnectionResetError):
+            deque(iter(lambda: client.recv(1 << 16), b""), maxlen=0)
 
 
 def test_what_goes_wrong_before_the_first_reading_is_a_problem(

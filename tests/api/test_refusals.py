@@ -19,6 +19,7 @@ ONE = "/gpus/GPU-node-0-0/telemetry"
     ("path", "name", "value", "remedy"),
     [
         ("/gpus", "limit", "0", "is not a whole number from 1 to 100000, as in limit=500"),
+        ("/gpus", "limit", "0" * 5_000 + "1", "is not a whole number from 1 to 100000, as in limit=500"),
         ("/gpus", "limit", "100001", "is not a whole number from 1 to 100000, as in limit=500"),
         ("/gpus", "limit", "-1", "is not a whole number"),
         ("/gpus", "limit", "ten", "is not a whole number"),

@@ -10,6 +10,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from telemetry.store.tiers import Tier
 from tests.bench.exports import Export, Exports
 from tests.bench.floors import Least
+from tests.bench.ingest import further
 from tests.bench.latency import Lags, Onlooker
 from tests.bench.measure import Goal, NothingMeasured, Result, in_turns, rounded
 from tests.bench.once import Once, check
@@ -108,6 +110,12 @@ def test_the_cost_of_a_row_is_told_by_who_pays_it() -> None:
     header, _, line = markdown([size]).splitlines()
     assert header.count("|") == line.count("|")
     assert "| 1.00 | 1.00 | - | 1.00 | 100 | 50 | 2.0 |" in line
+
+
+def test_the_cpu_of_a_further_row_leaves_out_what_starting_takes() -> None:
+    more = replace(ran(), rows=1_001_000, cpu={name: 2.001 for name in ran().cpu})
+    assert further([more, more], [ran()]) == {"streamers": 2.0, "collectors": 2.0, "postgres": 2.0}
+    assert further([ran()], [ran()]) == {}
 
 
 def lags(seconds: list[float], *, asked: float = 100, rate: float = 100, growing: bool = False) -> Lags:

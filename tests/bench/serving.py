@@ -23,7 +23,7 @@ from tests.fixtures.pipeline import ROOT, descendants
 from tests.fixtures.process import plain_env
 from tests.fixtures.store import Database
 
-WORDS = ("serve", "--api-port", "0", "--api-workers", "1")
+WORDS = ("serve", "--api-port", "0", "--api-workers", "1", "--statement-timeout", "600")
 PATIENCE = 60.0
 _SERVES = re.compile(r"serving the API url=(\S+)")
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 import psycopg
 import pytest
+from numpy.typing import NDArray
 
 from telemetry.block import Workload
 from telemetry.store.copy import EPOCH_2000, HEADER, TRAILER
@@ -211,13 +212,19 @@ def test_a_position_counts_ties_across_pages() -> None:
     assert given == [3, 3, 1]
 
 
+def packed(count: int) -> NDArray[np.void]:
+    """Rows of a binary COPY, as PostgreSQL sends them."""
+    rows = np.zeros(count, ROW)
+    rows["fields"] = len(COLUMNS)
+    for number, (name, kind) in enumerate(COLUMNS):
+        rows[name] = np.arange(count) + 10 * number
+        rows[f"{name}_size"] = np.dtype(kind).itemsize
+    return rows
+
+
 @pytest.mark.parametrize("cuts", [[], [19], [1, 18, 40], [19 + 60, 19 + 120], [19 + 61, 19 + 178], [19 + 180]])
 def test_a_range_is_the_same_however_its_bytes_come_in_parts(cuts: list[int]) -> None:
-    rows = np.zeros(3, ROW)
-    for number, (name, kind) in enumerate(COLUMNS):
-        rows[name] = np.arange(3) + 10 * number
-        rows[f"{name}_size"] = np.dtype(kind).itemsize
-    data = HEADER + rows.tobytes() + TRAILER
+    data = HEADER + packed(3).tobytes() + TRAILER
     parts = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
     (page,) = pieces(parts)
     assert (page.time - EPOCH_2000).tolist() == [0, 1, 2]
@@ -232,6 +239,14 @@ def test_a_range_without_readings_has_no_pieces_and_one_that_is_cut_short_is_no_
     assert list(pieces([HEADER, TRAILER])) == []
     with pytest.raises(ValueError, match="ended with"):
         list(pieces([HEADER + bytes(59)]))
+
+
+@pytest.mark.parametrize(("field", "value"), [("fields", 5), ("metric_size", 4), ("value_size", -1)])
+def test_rows_of_another_shape_are_refused_and_not_misread(field: str, value: int) -> None:
+    rows = packed(3)
+    rows[field][1] = value
+    with pytest.raises(ValueError, match="other columns than were asked for, or a NULL"):
+        list(pieces([HEADER + rows.tobytes() + TRAILER]))
 
 
 def test_a_long_range_comes_in_pieces_that_are_the_pages_joined(reader: Reader, database: Database) -> None:

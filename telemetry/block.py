@@ -6,6 +6,7 @@ a message of any origin must pass. What does not: reading files (`streamer`), qu
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,9 @@ MAX_ROWS = 1_000_000
 """Most readings that one block may stand for."""
 MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999, in µs since 1970: what RFC 3339 can write and PostgreSQL can store."""
+
+REMEMBERED, REMEMBERED_BYTES = 8_192, 2_000
+"""Checked GPUs, and workloads, that a process keeps, and the longest JSON of one: 32 MB of it at most."""
 
 Labels = str
 """JSON of a label set, keys in byte order: an object whose null values stand for the column of that meaning,
@@ -158,9 +162,9 @@ def _columns(doc: dict[str, Any]) -> tuple[Any, ...]:
     """The parts of the body in the order of Block's fields, from time0 on."""
     return (
         _integer(doc, "time0"),
-        [_gpu(item) for item in _list(doc, "gpus")],
+        _items(doc, "gpus", _known_gpu),
         [_metric(item) for item in _list(doc, "metrics")],
-        [_named(Workload, item, "workloads") for item in _list(doc, "workloads")],
+        _items(doc, "workloads", _known_workload),
         _indexes(doc, "gpu", len(doc["gpus"])),
         _indexes(doc, "metric", len(doc["metrics"])),
         _indexes(doc, "workload", len(doc["workloads"])),
@@ -234,11 +238,26 @@ def _metric(item: object) -> str:
     return str(item)
 
 
-def _gpu(item: object) -> Gpu:
-    gpu: Gpu = _named(Gpu, item, "gpus")
+def _gpu(raw: bytes) -> Gpu:
+    gpu: Gpu = _named(Gpu, orjson.loads(raw), "gpus")
     if not gpu.gpu_id or not (gpu.uuid or gpu.hostname):
         raise BlockError("an item of 'gpus' has no gpu_id, or neither uuid nor hostname")
     return gpu
+
+
+def _workload(raw: bytes) -> Workload:
+    workload: Workload = _named(Workload, orjson.loads(raw), "workloads")
+    return workload
+
+
+_known_gpu = lru_cache(maxsize=REMEMBERED)(_gpu)
+_known_workload = lru_cache(maxsize=REMEMBERED)(_workload)
+
+
+def _items(doc: dict[str, Any], name: str, known: Any) -> list[Any]:
+    """The items of a dictionary, checked: those of one fleet come again in every block."""
+    raws = map(orjson.dumps, _list(doc, name))
+    return [known(raw) if len(raw) <= REMEMBERED_BYTES else known.__wrapped__(raw) for raw in raws]
 
 
 def _named(kind: Any, item: object, name: str) -> Any:

@@ -92,7 +92,7 @@ PARTS = [b'"', b",", b'","', b'""', b"1.5", b"x", b"<<<>>>", b"2025-07-18", b"20
 DISORDER = st.lists(st.sampled_from(PARTS), max_size=7).map(b"".join)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 @given(
     lines=st.lists(st.lists(DISORDER, min_size=6, max_size=6), max_size=6),
     names=st.permutations(["timestamp", "metric_name", "gpu_id", "value", "uuid", "note"]),

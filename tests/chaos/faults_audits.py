@@ -149,7 +149,7 @@ def all_stop(world: World, _dice: random.Random) -> str:
         stopped = [role for role in world.roles.of("collector") if role.alive and role.child]
         _signal(stopped, signal.SIGSTOP)
         try:
-            twice, both = _published_twice(world, STREAMER_LEASE + 3.0)
+            twice, both = _published_twice(world, STREAMER_LEASE + 8.0)  # busy streamers look late
         finally:
             _signal(stopped, signal.SIGCONT)
     need(bool(stopped) and both > 0, "nothing was queued all the while")

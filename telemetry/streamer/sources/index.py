@@ -5,7 +5,9 @@ file of a thousand rows and one of a billion.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,8 @@ from telemetry.streamer.sources.records import CHUNK, Read, scan
 
 MAX_MARKS = 1 << 16
 FIRST_STEP = 128
+AHEAD = 2
+"""Pieces of the file that are not hashed yet, at most: then reading waits, so memory is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,11 @@ def build(read: Read, body: int, fields: int, progress: Callable[[int], None] | 
 
     `digest` is the SHA-256 of the whole file, header included, in hex. `progress(bytes done)` is for a person.
     """
-    content = _Hashed(read)
+    with ThreadPoolExecutor(1, "hash") as thread:  # which is gone at the end, however that comes
+        return _passed(_Hashed(read, thread), body, fields, progress)
+
+
+def _passed(content: "_Hashed", body: int, fields: int, progress: Callable[[int], None] | None) -> Index:
     content.take(0, body)
     marks: list[NDArray[np.int64]] = []
     step, count, kept = FIRST_STEP, 0, 0
@@ -61,17 +69,35 @@ def build(read: Read, body: int, fields: int, progress: Callable[[int], None] | 
     while content.take(content.done, CHUNK):
         pass
     table = np.concatenate(marks) if marks else np.array([body], np.int64)
-    return Index(content.sha.hexdigest(), count, content.done, step, table)
+    return Index(content.digest(), count, content.done, step, table)
 
 
 class _Hashed:
-    """Reads once from front to back, hashing what passes."""
+    """Reads once from front to back, while `thread` hashes what passed.
 
-    def __init__(self, read: Read) -> None:
-        self.read, self.done, self.sha = read, 0, hashlib.sha256()
+    Half of the pass is hashing, which runs without the interpreter's lock, beside the search for line ends.
+    """
+
+    def __init__(self, read: Read, thread: ThreadPoolExecutor) -> None:
+        self.read, self.done, self._sha = read, 0, hashlib.sha256()
+        self._thread = thread
+        self._waiting: deque[Future[None]] = deque()
 
     def take(self, offset: int, size: int) -> bytes:
+        """As `read`; what is new of it is hashed meanwhile. Raises what hashing earlier pieces raised."""
         data = self.read(offset, size)
-        self.sha.update(data[max(0, self.done - offset) :])
+        new = memoryview(data)[max(0, self.done - offset) :]
+        if new:
+            self._leave(AHEAD - 1)
+            self._waiting.append(self._thread.submit(self._sha.update, new))
         self.done = max(self.done, offset + len(data))
         return data
+
+    def digest(self) -> str:
+        """Of all that passed, in hex."""
+        self._leave(0)
+        return self._sha.hexdigest()
+
+    def _leave(self, pieces: int) -> None:
+        while len(self._waiting) > pieces:
+            self._waiting.popleft().result()

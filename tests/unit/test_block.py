@@ -141,6 +141,35 @@ def test_a_malformed_body_is_refused_or_read_consistently(changes: dict[str, Any
         assert_consistent(Block.decode("s:10", rows, "block/1", body))
 
 
+def outcome(doc: dict[str, Any]) -> object:
+    try:
+        return content(Block.decode("s:10", 4, "block/1", json.dumps(doc, separators=(",", ":")).encode()))
+    except BlockError as error:
+        return str(error)
+
+
+@settings(deadline=None, max_examples=300)
+@given(changes=st.dictionaries(st.sampled_from(sorted(DOC)), JSON, max_size=3))
+def test_the_order_of_the_fields_changes_nothing(changes: dict[str, Any]) -> None:
+    doc = {**DOC, **changes}
+    assert outcome(doc) == outcome(doc) == outcome(dict(sorted(doc.items())))
+
+
+def test_a_beginning_that_is_known_hides_nothing_behind_it() -> None:
+    body = orjson.dumps(DOC)
+    assert Block.decode("s:10", 4, "block/1", body).metrics == ["m"]
+    assert Block.decode("s:10", 4, "block/1", body[:-1] + b',"metrics":["n"]}').metrics == ["n"]
+    for end, message in ((b',"metrics":[""]}', "is empty"), (b"}]", "is not JSON"), (b"", "is not JSON")):
+        with pytest.raises(BlockError, match=message):
+            Block.decode("s:10", 4, "block/1", body[:-1] + end)
+
+
+def test_a_label_may_be_called_like_a_field() -> None:
+    labels = {"job": "j", "time0": "t"}
+    for _ in range(2):
+        assert decoded(workloads=[{"pod": "p", "labels": labels}]).workloads[0].labels == '{"job":"j","time0":"t"}'
+
+
 @settings(deadline=None)
 @given(body=st.binary(max_size=40), id=st.text(max_size=8), format=st.text(max_size=8))
 def test_noise_is_refused(body: bytes, id: str, format: str) -> None:
@@ -153,6 +182,7 @@ BIG = 10**30
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a boolean among the indexes": ({"gpu": [0, True]}, "'gpu' is not a flat list of whole numbers"),
     "a boolean among the values": ({"value": [1.5, True]}, "'value' is not a flat list of numbers"),
+    "a boolean beside a text that says so": ({"value": [1, False], "rejected": [[12, "rule", "true"]]}, "flat list"),
     "a float as index": ({"metric": [0.0, 0.0]}, "'metric' is not a flat list of whole numbers"),
     "a text among the values": ({"value": [1, "2"]}, "'value' is not a flat list of numbers"),
     "null among the values": ({"value": [1, None]}, "'value' is not a flat list of numbers"),
@@ -236,6 +266,11 @@ def test_of_two_equal_keys_the_last_holds() -> None:
     body = orjson.dumps(DOC)[:-1] + b',"blank":7}'
     with pytest.raises(BlockError, match="7 blank"):
         Block.decode("s:10", 4, "block/1", body)
+
+
+def test_a_rejected_text_may_speak_of_booleans() -> None:
+    block = decoded(rejected=[[12, "rules", "true, false"]])
+    assert (block.value.tolist(), block.gpu.tolist(), block.rejected[0].raw) == ([1, 2.5], [0, 1], "true, false")
 
 
 def test_nul_in_a_rejected_text_is_shown_as_unreadable() -> None:

@@ -1,44 +1,33 @@
 """The command `telemetry`: builds objects from settings and runs them; does nothing else.
 
-What lives here: the root command and how errors are told. One file per command family beside it.
+What lives here: the root command. One file per command family beside it; how errors are told is in `faults`.
 Exit codes: 0 done; 1 the answer is no (something does not reconcile, is missing, or was cut short); 2 wrong usage,
 settings, credentials or input; 3 a server that was needed is not there; 70 a fault of telemetry itself; 130 Ctrl-C.
 """
 
-import os
 import sys
-import traceback
-from importlib import import_module
 
 import click
 
 from telemetry import __version__
-from telemetry.broker import BrokerDenied, BrokerError, BrokerUnavailable, TopicFull
-from telemetry.config import ConfigError
-from telemetry.embedded import EmbeddedError
-from telemetry.runtime.logs import mask_secrets
-from telemetry.store.errors import StoreDenied, StoreError, StoreUnavailable
-from telemetry.streamer.errors import SourceError
-
-EXIT_NO, EXIT_USAGE, EXIT_AWAY, EXIT_FAULT, EXIT_INTERRUPTED = 1, 2, 3, 70, 130
-
+from telemetry.cli import later
 
 COMMANDS = {
-    "up": "up",
-    "stream": "stream",
-    "collect": "collect",
-    "serve": "api",
-    "migrate": "admin",
-    "queue": "queue",
-    "verify": "admin",
-    "prune": "admin",
-    "config": "admin",
+    "up": ("up", "Run everything on this machine."),
+    "stream": ("stream", "Read a CSV export and publish its readings."),
+    "collect": ("collect", "Take blocks from the queue and store them, each once."),
+    "serve": ("api", "Answer questions over HTTP."),
+    "migrate": ("admin", "Bring the database's schema up to date."),
+    "queue": ("queue", "Look into the queue and at its dead letters."),
+    "verify": ("admin", "Reconcile: read = stored + blank + rejected + dead."),
+    "prune": ("admin", "Turn ledger rows settled long ago into sums."),
+    "config": ("admin", "Show every setting, its value and where it comes from."),
 }
-"""Command -> the module of this package that has it, read when it is asked for: a collector needs no pyarrow."""
+"""Command -> the module of this package that has it, read when it is asked for, and what the list of commands says."""
 
 
 class Commands(click.Group):
-    """The commands, in the order in which a person meets them."""
+    """The commands, in the order in which a person meets them. A list of them reads none of their modules."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names."""
@@ -48,8 +37,14 @@ class Commands(click.Group):
         """One of them, or None."""
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = getattr(import_module(f"telemetry.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        module, _ = COMMANDS[cmd_name]
+        found: click.Command = getattr(later.read(module), cmd_name)
         return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What `telemetry --help` says of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -71,48 +66,5 @@ def main() -> None:
     """Run the command; whatever goes wrong is told in one line, without secrets."""
     try:
         sys.exit(cli(prog_name="telemetry", standalone_mode=False) or 0)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        more = f" (`{command} --help` tells more)" if command else ""
-        _say(error.format_message() + more, error.exit_code)
-    except (click.Abort, KeyboardInterrupt) as error:
-        if isinstance(error.__cause__ or error, KeyboardInterrupt):
-            _say("interrupted", EXIT_INTERRUPTED)
-        _say("not confirmed, nothing was done", EXIT_NO)
-    except BrokenPipeError:
-        # The reader of a pipe went away; Python would complain again while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_NO)
-    except Exception as error:
-        _say(*_told(error))
-
-
-def _told(error: Exception) -> tuple[str, int]:
-    """What a person needs to know of an error, and the exit code."""
-    match error:
-        case ConfigError() | SourceError() | EmbeddedError():
-            return str(error), EXIT_USAGE
-        case StoreDenied():
-            return f"database: {error}; --database-url names user, password and database", EXIT_USAGE
-        case StoreUnavailable():
-            return f"database: {error}", EXIT_AWAY
-        case StoreError():
-            return f"database: {error}", EXIT_NO
-        case TopicFull():
-            return f"queue: {error}", EXIT_NO
-        case BrokerUnavailable() if not isinstance(error, BrokerDenied):
-            return f"queue: {error}", EXIT_AWAY
-        case BrokerError():
-            return f"queue: {error}", EXIT_USAGE
-        case _:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            what = f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})"
-            return f"a fault of telemetry: {what}", EXIT_FAULT
-
-
-def _say(text: str, code: int) -> None:
-    print(f"telemetry: {mask_secrets(' '.join(text.split()))}", file=sys.stderr)
-    sys.exit(code)
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(later.read("faults").tell(error))

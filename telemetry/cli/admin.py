@@ -21,7 +21,7 @@ MIGRATE_LOCK_TIMEOUT = 5.0
 DAY = 86_400.0
 
 
-@click.command(short_help="Bring the database's schema up to date.")
+@click.command()
 @options(c.DATABASE_URL, *LOGS)
 @click.option("--wait", default=0.0, type=Finite(0), help="Seconds to wait for the server.")
 @json_option
@@ -50,7 +50,7 @@ def migrate(as_json: bool, wait: float, **values: Any) -> None:
         click.echo(f"{tier.title}: {'applied ' + ', '.join(applied) if applied else 'up to date'}")
 
 
-@click.command(short_help="Reconcile: read = stored + blank + rejected + dead.")
+@click.command()
 @options(c.DATABASE_URL)
 @click.option("--stream", default=None, help="Only this stream, by its full id.")
 @json_option
@@ -86,7 +86,7 @@ def verify(as_json: bool, stream: str | None, **values: Any) -> int:
     return 0 if sound else 1
 
 
-@click.command(short_help="Turn ledger rows settled long ago into sums.")
+@click.command()
 @options(c.DATABASE_URL)
 @click.option(
     "--older-than", type=Finite(0), required=True, metavar="DAYS", help="Days since a block was settled; 0 = all."
@@ -115,7 +115,7 @@ def prune(as_json: bool, older_than: float, **values: Any) -> None:
         click.echo(f"pruned {blocks} blocks of {readings} readings from the ledger")
 
 
-@click.command(short_help="Show every setting, its value and where it comes from.")
+@click.command()
 @json_option
 def config(as_json: bool) -> None:
     """Show every setting: its variable, flag, value and where that comes from. Passwords are masked.

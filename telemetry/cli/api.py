@@ -15,7 +15,7 @@ from webapi.server import serve as serve_api
 log = logging.getLogger(__name__)
 
 
-@click.command(short_help="Answer questions over HTTP.")
+@click.command()
 @options(c.DATABASE_URL, *API, *LOGS)
 @json_logs_option
 def serve(as_json: bool, **values: Any) -> int:

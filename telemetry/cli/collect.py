@@ -42,7 +42,7 @@ from telemetry.store.writer import Writer
 log = logging.getLogger(__name__)
 
 
-@click.command(short_help="Take blocks from the queue and store them, each once.")
+@click.command()
 @options(c.DATABASE_URL, *QUEUE, *COLLECTOR, *HEALTH, *LOGS)
 @json_logs_option
 def collect(as_json: bool, **values: Any) -> int:

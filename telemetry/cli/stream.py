@@ -89,7 +89,7 @@ def open_source(source: CsvSource, stop: Stop, health: Health | None = None) -> 
     return True
 
 
-@click.command(short_help="Read a CSV export and publish its readings.")
+@click.command()
 @options(c.DATABASE_URL, *QUEUE, *STREAMER, *HEALTH, *LOGS)
 @json_option
 def stream(as_json: bool, **values: Any) -> int:

@@ -47,7 +47,7 @@ SAMPLE = Path(__file__).parents[2] / "data" / "sample.csv"
 Result = TypeVar("Result")
 
 
-@click.command(short_help="Run everything on this machine.")
+@click.command()
 @options(
     *STREAMER, c.STREAMERS, c.COLLECTORS, *COLLECTOR, *API, c.STATE, c.EMBEDDED_PG_BIN, c.DATABASE_URL, *QUEUE, *LOGS
 )

@@ -1,0 +1,13 @@
+"""Modules that are read when they are asked for: a command does not wait for what it has no use for.
+
+What lives here: how they are read. They are the commands themselves, and what is told of an error (`faults`). All
+others stand in import statements.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+
+def read(name: str) -> ModuleType:
+    """The module `telemetry.cli.<name>` and all that it imports."""
+    return import_module(f"telemetry.cli.{name}")

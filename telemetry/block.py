@@ -5,14 +5,14 @@ What does not: the checks of each part (`parts`), reading files (`streamer`), qu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from telemetry.parts import MAX_LABELS, MAX_TEXT, BlockError, Document, Gpu, Labels, Rejection, Workload
+from telemetry.parts import MAX_LABELS, MAX_TEXT, BlockError, Document, Gpu, Labels, Rejection, Workload, fragment
 
 __all__ = [
     "FORMAT",
@@ -38,6 +38,8 @@ MAX_ROWS = 1_000_000
 """Most readings that one block may stand for."""
 MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999, in µs since 1970: what RFC 3339 can write and PostgreSQL can store."""
+
+_Item = TypeVar("_Item", Gpu, Workload, str)
 
 
 def block_id(source: str, first_row: int) -> str:
@@ -86,6 +88,13 @@ class Block:
         """How many readings carry a value."""
         return len(self.value)
 
+    def in_order(self) -> "Block":
+        """The same with sorted dictionaries: blocks of the same GPUs and workloads then begin with the same bytes."""
+        gpus, gpu = _sorted(self.gpus, self.gpu)
+        metrics, metric = _sorted(self.metrics, self.metric)
+        workloads, workload = _sorted(self.workloads, self.workload)
+        return replace(self, gpus=gpus, metrics=metrics, workloads=workloads, gpu=gpu, metric=metric, workload=workload)
+
     def encode(self, max_bytes: int = 0) -> bytes:
         """The body as JSON, dictionaries first. Over `max_bytes` the texts of rejected rows are shortened."""
         body = self._dump(self.rejected)
@@ -98,9 +107,9 @@ class Block:
     def _dump(self, rejected: Sequence[Rejection]) -> bytes:
         return orjson.dumps(
             {
-                "gpus": [{**gpu._asdict(), "labels": orjson.Fragment(gpu.labels)} for gpu in self.gpus],
+                "gpus": [*map(fragment, self.gpus)],
                 "metrics": list(self.metrics),
-                "workloads": [{**w._asdict(), "labels": orjson.Fragment(w.labels)} for w in self.workloads],
+                "workloads": [*map(fragment, self.workloads)],
                 "time0": self.time0,
                 "gpu": self.gpu,
                 "metric": self.metric,
@@ -126,6 +135,14 @@ class Block:
         block = cls(source, first_row, rows, *_columns(doc))
         _check(block)
         return block
+
+
+def _sorted(items: Sequence[_Item], column: NDArray[np.int32]) -> tuple[list[_Item], NDArray[np.int32]]:
+    """Sorted, and the column pointing to where they are then."""
+    order = sorted(range(len(items)), key=items.__getitem__)
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order))
+    return [items[number] for number in order], place[column]
 
 
 def _columns(doc: Document) -> tuple[Any, ...]:

@@ -67,6 +67,18 @@ class Dictionaries(NamedTuple):
     workloads: list[Workload]
 
 
+def _fragment(item: Gpu | Workload) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps({**item._asdict(), "labels": orjson.Fragment(item.labels)}))
+
+
+_known_fragment = lru_cache(maxsize=REMEMBERED)(_fragment)
+
+
+def fragment(item: Gpu | Workload) -> orjson.Fragment:
+    """The JSON of an item of a dictionary."""
+    return _known_fragment(item) if len(item.labels) <= REMEMBERED_BYTES else _fragment(item)
+
+
 class Document:
     """The JSON of a block. Each part is checked when it is asked for: BlockError says what is wrong with it."""
 

@@ -59,7 +59,7 @@ class Publishing:
         if reserved.tries >= MAX_TRIES:
             self._bury(reserved, f"{reserved.tries} streamers took these rows and none came to publish them")
             return
-        block = self.source.block(self.ledger.source, reserved.first_row, reserved.rows, reserved.time0)
+        block = self.source.block(self.ledger.source, reserved.first_row, reserved.rows, reserved.time0).in_order()
         body = block.encode(self.max_bytes)
         if len(body) > self.max_bytes:
             self._split(reserved, len(body))

@@ -26,24 +26,7 @@ from telemetry.block import (
     block_id,
     parse_block_id,
 )
-
-DOC: dict[str, Any] = {
-    "gpus": [{"uuid": "GPU-1", "gpu_id": "0"}, {"hostname": "h", "gpu_id": "1", "labels": {"GPU_I_ID": "7"}}],
-    "metrics": ["m"],
-    "workloads": [{"pod": "p", "labels": {"job": "j", "UUID": None}}],
-    "time0": 1_752_871_354_000_000,
-    "gpu": [0, 1],
-    "metric": [0, 0],
-    "workload": [0, 0],
-    "dt": [0, 1],
-    "value": [1, 2.5],
-    "blank": 1,
-    "rejected": [[12, "why", "raw"]],
-}
-
-
-def decoded(rows: int = 4, id: str = "s:10", format: str = "block/1", **changes: Any) -> Block:
-    return Block.decode(id, rows, format, orjson.dumps({**DOC, **changes}))
+from tests.fixtures.wire import DOC, JSON, TEXT, blocks, content, decoded
 
 
 def test_a_block_that_any_language_could_write_is_read() -> None:
@@ -61,62 +44,10 @@ def test_a_block_that_any_language_could_write_is_read() -> None:
     ]
 
 
-TEXT = st.text(st.characters(exclude_characters="\0\1", exclude_categories=["Cs"]), max_size=8)
-LABELS = (st.dictionaries(TEXT, st.none() | TEXT, max_size=3) | TEXT).map(
-    lambda labels: orjson.dumps(labels, option=orjson.OPT_SORT_KEYS).decode()
-)
-
-
-@st.composite
-def blocks(draw: st.DrawFn) -> Block:
-    name = TEXT.filter(bool)
-    gpus = draw(st.lists(st.builds(Gpu, name, name, TEXT, TEXT, TEXT, LABELS), max_size=3))
-    metrics = draw(st.lists(name, max_size=3))
-    workloads = draw(st.lists(st.builds(Workload, TEXT, TEXT, TEXT, LABELS), max_size=3))
-    stored = draw(st.integers(0, 4)) if gpus and metrics and workloads else 0
-    blank = draw(st.integers(0 if stored else 1, 3))
-    reasons = draw(st.lists(st.tuples(TEXT, TEXT), max_size=3))
-    first, rows = draw(st.integers(0, 10**18 - 1)), stored + blank + len(reasons)
-    time0 = draw(st.integers(MIN_TIME, MAX_TIME))
-
-    def column(values: st.SearchStrategy[Any], dtype: Any) -> Any:
-        return np.array(draw(st.lists(values, min_size=stored, max_size=stored)), dtype)
-
-    return Block(
-        source=draw(name),
-        first_row=first,
-        rows=rows,
-        time0=time0,
-        gpus=gpus,
-        metrics=metrics,
-        workloads=workloads,
-        gpu=column(st.integers(0, max(0, len(gpus) - 1)), np.int32),
-        metric=column(st.integers(0, max(0, len(metrics) - 1)), np.int32),
-        workload=column(st.integers(0, max(0, len(workloads) - 1)), np.int32),
-        dt=column(st.integers(MIN_TIME - time0, MAX_TIME - time0), np.int64),
-        value=column(st.floats(allow_nan=False, allow_infinity=False), np.float64),
-        blank=blank,
-        rejected=[Rejection(first + i, reason, raw) for i, (reason, raw) in enumerate(reasons)],
-    )
-
-
-def content(block: Block) -> tuple[Any, ...]:
-    parts = [getattr(block, name) for name in Block.__dataclass_fields__]
-    return tuple(part.tolist() if isinstance(part, np.ndarray) else part for part in parts)
-
-
 @settings(deadline=None)
 @given(block=blocks())
 def test_decode_undoes_encode(block: Block) -> None:
     assert content(Block.decode(block.id, block.rows, "block/1", block.encode())) == content(block)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False, allow_infinity=False) | TEXT
-    | st.sampled_from([0, 1, 2, 2**63, 2**64 - 1, "\0", "\1", "a" * (MAX_TEXT + 1), [], {}, [[]]]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=8,
-)  # fmt: skip
 
 
 def assert_consistent(block: Block) -> None:
@@ -139,35 +70,6 @@ def test_a_malformed_body_is_refused_or_read_consistently(changes: dict[str, Any
     body = json.dumps({**DOC, **changes}).encode()  # writes numbers of any size, which orjson does not
     with suppress(BlockError):
         assert_consistent(Block.decode("s:10", rows, "block/1", body))
-
-
-def outcome(doc: dict[str, Any]) -> object:
-    try:
-        return content(Block.decode("s:10", 4, "block/1", json.dumps(doc, separators=(",", ":")).encode()))
-    except BlockError as error:
-        return str(error)
-
-
-@settings(deadline=None, max_examples=300)
-@given(changes=st.dictionaries(st.sampled_from(sorted(DOC)), JSON, max_size=3))
-def test_the_order_of_the_fields_changes_nothing(changes: dict[str, Any]) -> None:
-    doc = {**DOC, **changes}
-    assert outcome(doc) == outcome(doc) == outcome(dict(sorted(doc.items())))
-
-
-def test_a_beginning_that_is_known_hides_nothing_behind_it() -> None:
-    body = orjson.dumps(DOC)
-    assert Block.decode("s:10", 4, "block/1", body).metrics == ["m"]
-    assert Block.decode("s:10", 4, "block/1", body[:-1] + b',"metrics":["n"]}').metrics == ["n"]
-    for end, message in ((b',"metrics":[""]}', "is empty"), (b"}]", "is not JSON"), (b"", "is not JSON")):
-        with pytest.raises(BlockError, match=message):
-            Block.decode("s:10", 4, "block/1", body[:-1] + end)
-
-
-def test_a_label_may_be_called_like_a_field() -> None:
-    labels = {"job": "j", "time0": "t"}
-    for _ in range(2):
-        assert decoded(workloads=[{"pod": "p", "labels": labels}]).workloads[0].labels == '{"job":"j","time0":"t"}'
 
 
 @settings(deadline=None)

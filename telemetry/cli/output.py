@@ -1,4 +1,7 @@
-"""What commands print: JSON or a table on stdout, progress on stderr and only for a person at a terminal."""
+"""What commands print: JSON or a table on stdout, progress on stderr and only for a person at a terminal.
+
+What does not live here: how tables and bars are drawn (`drawing`), read by those who draw one.
+"""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,10 +12,8 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from telemetry.cli import later
 from telemetry.store.accounts import Account
 
 Advance = Callable[[int, int], None]
@@ -24,13 +25,8 @@ def json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; without colour or box where nobody looks at it."""
-    drawn = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        drawn.add_row(*(_cell(value) for value in row))
-    seen = sys.stdout.isatty()
-    # Plain: `:loop:` in a stream's id is no emoji, and a reason in brackets no style.
-    Console(soft_wrap=not seen, width=None if seen else 250, markup=False, emoji=False).print(drawn)
+    """A table on stdout."""
+    later.read("drawing").table(columns, ([_cell(value) for value in row] for row in rows))
 
 
 def pairs(values: Mapping[str, object]) -> None:
@@ -73,15 +69,8 @@ def file_progress(path: Path) -> Iterator[Advance]:
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    columns = (
-        TextColumn("indexing {task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(path.name, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    with later.read("drawing").bar(path.name) as advance:
+        yield advance
 
 
 def _cell(value: object) -> str:

@@ -35,14 +35,14 @@ def test_the_list_of_commands_reads_none_of_them() -> None:
     code, read, _ = ended("--help")
     assert code == 0
     assert "telemetry.cli" in read
-    assert not read & {"telemetry.broker", "telemetry.store", "telemetry.embedded", "redis", "psycopg", "numpy"}
+    assert not read & {"telemetry.broker", "telemetry.store", "telemetry.embedded", "redis", "psycopg", "numpy", "rich"}
 
 
 @pytest.mark.parametrize(
     ("role", "needed", "spared"),
     [
-        ("stream", {"redis", "psycopg", "pyarrow"}, {"telemetry.embedded", "flask"}),
-        ("collect", {"redis", "psycopg", "numpy"}, {"telemetry.embedded", "flask", "pyarrow"}),
+        ("stream", {"redis", "psycopg", "pyarrow"}, {"rich", "telemetry.embedded", "flask"}),
+        ("collect", {"redis", "psycopg", "numpy"}, {"rich", "telemetry.embedded", "flask", "pyarrow"}),
     ],
 )
 def test_a_role_reads_what_it_needs_and_no_more(role: str, needed: set[str], spared: set[str]) -> None:

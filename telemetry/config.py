@@ -155,6 +155,15 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def spare_threads() -> None:
+    """Keep numpy from starting a thread per processor for algebra that nobody does here; before numpy is read.
+
+    Each of them turns idly for a tenth of a second of processor time at the start of every process. A value that
+    somebody set stays.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def check_environment(environ: Mapping[str, str] | None = None) -> None:
     """ConfigError when a variable TELEMETRY_* is no setting; it names the nearest one."""
     names = os.environ if environ is None else environ

@@ -11,6 +11,7 @@ import click
 
 from telemetry import __version__
 from telemetry.cli import later
+from telemetry.config import spare_threads
 
 COMMANDS = {
     "up": ("up", "Run everything on this machine."),
@@ -64,6 +65,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command; whatever goes wrong is told in one line, without secrets."""
+    spare_threads()
     try:
         sys.exit(cli(prog_name="telemetry", standalone_mode=False) or 0)
     except (Exception, KeyboardInterrupt) as error:

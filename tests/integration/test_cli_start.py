@@ -66,6 +66,12 @@ def test_every_command_is_listed_with_what_it_does() -> None:
         assert f"  {name:<7}  {text}" in done.stdout.splitlines()
 
 
+def test_numpy_starts_no_threads_for_algebra() -> None:
+    _, read, threads = ended("collect", "--help")
+    assert "numpy" in read
+    assert threads == 1
+
+
 def test_what_went_wrong_is_told_though_nothing_was_read_for_it() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "telemetry", "no-such-command"],

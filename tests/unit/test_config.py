@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from telemetry import config as c
-from telemetry.config import SETTINGS, ConfigError, check_environment, from_environment
+from telemetry.config import SETTINGS, ConfigError, check_environment, from_environment, spare_threads
 
 
 def test_each_setting_has_a_flag_and_a_variable_of_its_own_and_a_help() -> None:
@@ -89,3 +90,12 @@ def test_a_secret_file_that_holds_none_is_told(content: bytes | None, why: str, 
         file.write_bytes(content)
     with pytest.raises(ConfigError, match=f"TELEMETRY_REDIS_URL_FILE: {file}:? {why}"):
         from_environment(c.REDIS_URL, {"TELEMETRY_REDIS_URL_FILE": str(file)})
+
+
+def test_who_wants_threads_for_algebra_keeps_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "8")
+    spare_threads()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "8"
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    spare_threads()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"

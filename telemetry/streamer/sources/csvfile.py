@@ -1,13 +1,15 @@
 """A CSV export as a source: any range of its readings as a Block, by seeking, in flat memory.
 
-The file is hashed and indexed in one pass when it is opened; from then on it must stay as it is. Reading
-numbers run on beyond the end when the file is looped: reading r is reading r mod length.
+The file is hashed and indexed in one pass when it is opened, by one process for its whole machine where there is a
+cache; from then on it must stay as it is. Reading numbers run on beyond the end when the file is looped: reading r is
+reading r mod length.
 """
 
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ from telemetry.catalog import lookup
 from telemetry.streamer.errors import SourceChanged, SourceError
 from telemetry.streamer.sources.columns import Layout, header_line, parse_header
 from telemetry.streamer.sources.index import Index, build
+from telemetry.streamer.sources.indexcache import IndexCache, Progress
 from telemetry.streamer.sources.kinds import Kinds
 from telemetry.streamer.sources.readings import Readings, in_order, merged, readings
 from telemetry.streamer.sources.records import CHUNK, MAX_RECORD, Records, scan
@@ -41,11 +44,12 @@ class _Stamp(NamedTuple):
 class CsvSource:
     """A CSV file. `times` says whether the readings keep the file's own times (`--time source`).
 
+    `cache` keeps the index of a large file for other processes of this machine; without one it is always made anew.
     The constructor does no I/O; `open` raises SourceError when the file cannot be a source.
     """
 
-    def __init__(self, *, path: Path, times: bool) -> None:
-        self.path, self.times = path, times
+    def __init__(self, *, path: Path, times: bool, cache: IndexCache | None = None) -> None:
+        self.path, self.times, self._cache = path, times, cache
         self._fd = -1
         self._header = b""
         self._layout: Layout
@@ -66,7 +70,7 @@ class CsvSource:
                 self._kinds = Kinds(self._layout)
                 total = self._stamp.size
                 step = None if progress is None else lambda done: progress(done, total)
-                self._index = build(self._read, body, len(self._layout.names), step)
+                self._index = self._indexed(body, step)
                 self._unchanged()
                 if not self._index.records:
                     raise SourceError("holds a header and no rows; name an export with readings")
@@ -145,6 +149,11 @@ class CsvSource:
         if not stat.S_ISREG(status.st_mode):
             raise SourceError("is no regular file; name a CSV export on a disk")
         self._stamp = _stamp(status)
+
+    def _indexed(self, body: int, progress: Progress) -> Index:
+        shape = body, len(self._layout.names)
+        make = partial(build, self._read, *shape)
+        return make(progress) if self._cache is None else self._cache.index(self._fd, shape, make, progress)
 
     def _parse(self, first_row: int, rows: int) -> tuple[Readings, list[Rejection]]:
         """The usable readings of a range, `row` counted from its start, and the rejected ones."""

@@ -1,7 +1,7 @@
 """The one pass over a file: its hash, how many records it has, and where every so many of them begin.
 
 The table of offsets never grows beyond MAX_MARKS entries: it is thinned instead, so memory is the same for a
-file of a thousand rows and one of a billion.
+file of a thousand rows and one of a billion. What does not live here: keeping an index for others (`indexcache`).
 """
 
 import hashlib

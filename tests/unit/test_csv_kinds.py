@@ -1,78 +1,15 @@
 """Rows that are recognised mean what they mean when they are read field by field, and what is odd is handed back."""
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.streamer.sources import kinds
-from telemetry.streamer.sources.columns import Layout, parse_header
+from telemetry.streamer.sources.columns import parse_header
 from telemetry.streamer.sources.kinds import Kinds
-from telemetry.streamer.sources.readings import Readings, readings
-from telemetry.streamer.sources.records import scan
 from telemetry.streamer.sources.slices import Slice
 from tests.fixtures.exports import NAMES, quoted, row
-
-LAYOUT = parse_header(",".join(NAMES).encode(), lambda _: False, times=True)
-
-
-def piece_of(lines: list[bytes], layout: Layout = LAYOUT) -> Slice:
-    data = b"\n".join(lines)
-    found = scan(lambda at, size: data[at : at + size], 0, len(layout.names), 1 << 22)
-    return Slice([part.cut(0, len(part)) for part in found if len(part)])
-
-
-def meaning(got: Readings) -> dict[int, object]:
-    """Record -> its reading."""
-    columns = (got.row, got.time[-len(got.row) :], got.gpu, got.metric, got.workload, got.value)
-    return {
-        record: (time, got.gpus[gpu], got.metrics[metric], got.workloads[workload], value)
-        for record, time, gpu, metric, workload, value in zip(*(column.tolist() for column in columns), strict=True)
-    }
-
-
-def field_by_field(piece: Slice, layout: Layout = LAYOUT) -> dict[int, object]:
-    columns, kept, _ = piece.parse(layout.names, layout.wanted, np.arange(len(piece)))
-    got = readings(layout, columns, len(kept))
-    return meaning(got._replace(row=kept[got.row]))
-
-
-def recognised(known: Kinds, piece: Slice) -> tuple[dict[int, object], set[int]]:
-    """(readings by record, the records that were handed back)."""
-    got, others = known.readings(piece)
-    return ({} if got is None else meaning(got)), set(others.tolist())
-
-
-GOOD = quoted(row(labels_raw='UUID="GPU-1",job="a,b"'))
-DECEPTIVE = [
-    b'"t","m","0",","b","","","","","","1.5",""',
-    b'","m","0","d","u","","","","","","1.5",""',
-    b'"t","m","0","d","u","","","","","",","',
-    quoted(row(device='x","y')),
-    quoted(row(device='","', pod='"')),
-    quoted(row(value='1","5')),
-    quoted(row(value='1"5', timestamp='"')),
-    quoted(row(timestamp='2025-07-18T20:42:34Z","x')),
-    quoted(row())[:-1] + b'x"',
-    quoted(row()).replace(b'"H100"', b"H100"),
-    quoted(row()).replace(b'"H100","host-1"', b'"H100"",""host-1"'),
-    quoted(row()).replace(b'"nvidia0","GPU-1"', b'nvidia0"",""GPU-1"",","x"'),
-    quoted(row(pod="two\nlines")),
-    quoted(row(value="x" * 2000)),
-    quoted(row(value="0" * 2000)),
-    quoted(row(gpu_id="")),
-    quoted(row(value="nan")),
-    quoted(row(value="<<<NULL>>>")),
-    quoted(row(value="9223372036854775794")),
-    quoted(row(value=" 7 ")),
-    b'"2025-07-18"20:42:34Z","m","0","nvidia"0","GPU-1","H100","host-1","","","","1.5",""',
-    b'"2025-07-18T20:42:34Z","m","0","nvidia"0","GPU-1","H100","host-1","","","","<<<NULL>>>"",""',
-    GOOD + b"\r",
-    b"",
-    b'"',
-    b'""',
-    b",",
-]
+from tests.fixtures.rows import DECEPTIVE, GOOD, LAYOUT, field_by_field, piece_of, recognised
 
 
 @pytest.mark.parametrize("line", DECEPTIVE)
@@ -137,19 +74,19 @@ def of_fleet(turn: int) -> Slice:
 
 def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "COST", 0)
-    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
+    monkeypatch.setattr(kinds, "JUDGED_AT", 80 * len(GOOD))
     known = Kinds(LAYOUT)
     for turn in range(3):
         piece = piece_of([quoted(row(labels_raw=f'job="{turn}.{i}"')) for i in range(50)])
         found, others = recognised(known, piece)
-        assert (found, len(others)) == ((field_by_field(piece), 0) if turn < 2 else ({}, 50))
+        assert (found, len(others)) == ((field_by_field(piece), 0) if turn < 1 else ({}, 50))
 
 
 @pytest.mark.parametrize("fleets", [1, 2, 12])
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, fleets: int) -> None:
     monkeypatch.setattr(kinds, "COST", 0)
-    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
-    monkeypatch.setattr(kinds, "REMEMBERED", 300 * len(GOOD))
+    monkeypatch.setattr(kinds, "JUDGED_AT", 80 * len(GOOD))
+    monkeypatch.setattr(kinds, "REMEMBERED", 600 * len(GOOD))
     known = Kinds(LAYOUT)
     for turn in range(24):
         piece = of_fleet(turn % fleets)

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from telemetry.block import MAX_TIME, MIN_TIME
+from telemetry.block import MAX_TEXT, MAX_TIME, MIN_TIME
 from telemetry.catalog import is_blank_text
 
 _NUMBER = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?", re.ASCII)
+_DIGITS, _MINUS = (48, 57), 45
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -80,6 +81,19 @@ def numbered_anew(codes: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]
     return array.indices.to_numpy(), array.dictionary.to_numpy()
 
 
+def combined(columns: Sequence[tuple[NDArray[Any], int]]) -> NDArray[np.int64]:
+    """A number for each row's combination of codes; `columns` are those and how many different ones there may be."""
+    codes, size = columns[0][0].astype(np.int64), columns[0][1]
+    for more, of in columns[1:]:
+        if of == 1:  # such as a column that the file does not have
+            continue
+        if size * of >= 1 << 62:
+            codes = numbered_anew(codes)[0].astype(np.int64)
+            size = len(codes)
+        codes, size = codes * of + more, size * of
+    return numbered_anew(codes)[0].astype(np.int64)
+
+
 def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:
     """The column's distinct texts; too long ones, bad UTF-8 and control characters are faults."""
     codes = array.indices.to_numpy(zero_copy_only=False)
@@ -104,12 +118,13 @@ def texts_of(array: Any, field: str, limit: int, *, trim: bool = True) -> Cells:
 
 def _harmless(dictionary: Any, limit: int) -> list[str] | None:
     """The texts when a look at the bytes as a whole shows that none has a fault."""
-    joined = b"".join(dictionary.to_pylist())
-    if b"\0" in joined or b"\1" in joined or (pc.max(pc.binary_length(dictionary)).as_py() or 0) > limit:
+    raws = dictionary.to_pylist()
+    joined = b"".join(raws)
+    if b"\0" in joined or b"\1" in joined or max(map(len, raws), default=0) > limit:
         return None
     try:
-        return dictionary.cast(pa.string()).to_numpy(zero_copy_only=False).tolist()  # type: ignore[no-any-return]
-    except pa.ArrowInvalid:
+        return [raw.decode() for raw in raws]
+    except UnicodeDecodeError:
         return None
 
 
@@ -178,6 +193,51 @@ def _epoch(number: float) -> int | None:
         if number < bound:
             return round(number * factor)
     return None
+
+
+def times_in(array: Any, rows: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(time, whether it can be read) of each row, in µs since 1970."""
+    if array is None:
+        return np.zeros(rows, np.int64), np.ones(rows, np.bool_)
+    cells = texts_of(array.dictionary_encode(), "timestamp", MAX_TEXT)
+    times, faults = times_of(cells)
+    return times[cells.codes], _unless(cells, faults | cells.faults)
+
+
+def values_in(array: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """(value, whether it is a finite number, whether it is a text for "no value") of each row."""
+    plain = _plain(array)
+    try:
+        texts = array if plain.all() else array.filter(pa.array(plain))
+        numbers = pc.cast(texts.cast(pa.string()), pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        plain[:] = False
+    value, numeric, blank = np.zeros(len(array)), np.zeros(len(array), np.bool_), np.zeros(len(array), np.bool_)
+    if plain.any():
+        value[plain], numeric[plain] = numbers, np.isfinite(numbers)
+    if not plain.all():
+        cells = texts_of(array.filter(pa.array(~plain)).dictionary_encode(), "value", MAX_TEXT)
+        numbers, empty, faults = numbers_of(cells, "value")
+        empty[list(cells.faults)] = False
+        value[~plain], blank[~plain] = numbers[cells.codes], empty[cells.codes]
+        numeric[~plain] = _unless(cells, faults | cells.faults)
+    return value, numeric, blank
+
+
+def _plain(array: Any) -> NDArray[np.bool_]:
+    """Which texts begin as a number does, and are no longer than a text may be."""
+    _, offsets, data = array.buffers()
+    ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+    size = np.diff(ends)
+    first = np.frombuffer(data or b"", np.uint8)[np.minimum(ends[:-1], ends[-1] - 1)] if ends[-1] else size
+    number: NDArray[np.bool_] = ((first >= _DIGITS[0]) & (first <= _DIGITS[1])) | (first == _MINUS)
+    return number & (size > 0) & (size <= MAX_TEXT)
+
+
+def _unless(cells: Cells, faults: dict[int, str]) -> NDArray[np.bool_]:
+    good = np.ones(len(cells.texts), np.bool_)
+    good[list(faults)] = False
+    return good[cells.codes]
 
 
 def first_fault(

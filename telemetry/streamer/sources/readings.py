@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from telemetry.block import MAX_LABELS, MAX_TEXT, Gpu, Workload
 from telemetry.catalog import blank_mask, is_blank_text
-from telemetry.streamer.sources.cells import Cells, first_fault, numbered_anew, numbers_of, texts_of, times_of
+from telemetry.streamer.sources.cells import Cells, combined, first_fault, numbered_anew, numbers_of, texts_of, times_of
 from telemetry.streamer.sources.columns import Layout
 from telemetry.streamer.sources.labels import CACHED, GPU_LABELS, freed, is_canonical, parse
 
@@ -187,12 +187,8 @@ def _dimensions(
     """(gpus, workloads, index of each reading's GPU, of its workload)."""
     columns = [fields[name] for name in DETERMINES]
     text_codes, texts = _label_texts(fields["labels_raw"], metric, record, row)
-    combined = numbered_anew(text_codes)[0].astype(np.int64)
-    for column in columns:
-        if len(column.texts) == 1:  # such as a column that the file does not have
-            continue
-        combined = numbered_anew(combined * len(column.texts) + column.codes[record])[0].astype(np.int64)
-    first = first_of_each(combined)
+    own = combined([(text_codes, len(texts)), *((column.codes[record], len(column.texts)) for column in columns)])
+    first = first_of_each(own)
     gpus: dict[Gpu, int] = {}
     workloads: dict[Workload, int] = {}
     pairs = np.empty((len(first), 2), np.int32)
@@ -202,7 +198,7 @@ def _dimensions(
         identify = _identify if len(text) + sum(map(len, values)) <= CACHED else _identify.__wrapped__
         gpu, workload = identify(values, text)
         pairs[number] = gpus.setdefault(gpu, len(gpus)), workloads.setdefault(workload, len(workloads))
-    of_reading = pairs[combined]
+    of_reading = pairs[own]
     return list(gpus), list(workloads), np.ascontiguousarray(of_reading[:, 0]), np.ascontiguousarray(of_reading[:, 1])
 
 

@@ -17,7 +17,7 @@ from telemetry.streamer.sources.cells import joined, parse_records
 from telemetry.streamer.sources.records import MAX_RECORD, Records
 
 FEW = 64
-"""Records that are rather read one by one than given to pyarrow again."""
+"""Records that are rather read one by one than given to pyarrow."""
 RAW_KEPT = 2_000
 """Characters of a rejected row's text that are kept."""
 
@@ -50,6 +50,13 @@ class Slice:
     def __len__(self) -> int:
         return len(self.broken)
 
+    def only(self, records: NDArray[np.int64]) -> "Slice":
+        """Some of its records, in ascending order."""
+        data, first = self._bytes(records)
+        sizes = self.ends[records] - self.starts[records]
+        part = Records(0, data, first, first + sizes, self.broken[records], self._joined)
+        return Slice([part])
+
     def raw(self, record: int) -> bytes:
         """The bytes of one record."""
         return self.data[int(self.starts[record]) : int(self.ends[record])]
@@ -71,11 +78,10 @@ class Slice:
 
     def _parts(self, good: NDArray[np.int64], names: Sequence[str], wanted: Sequence[int]) -> Iterator[Parsed]:
         """The records as they are, but for the few around one that pyarrow would divide otherwise."""
-        parsed = self._as_is(good, names, wanted)
-        if parsed is not None:
+        if len(good) <= FEW:
+            yield self._one_by_one(good, wanted, names)
+        elif (parsed := self._as_is(good, names, wanted)) is not None:
             yield parsed
-        elif len(good) <= FEW:
-            yield self._rewritten(good, names, wanted)
         else:
             for half in np.array_split(good, 2):
                 yield from self._parts(half, names, wanted)
@@ -86,7 +92,7 @@ class Slice:
         pyarrow ends a row at any line end outside quotes. Where each record is one line without a lone CR it can
         only leave quotes open: then it sees too few rows, or the last record does not end.
         """
-        data = self._bytes(good)
+        data, _ = self._bytes(good)
         if data.startswith(b"\xef\xbb\xbf") or (self._joined and data.count(b"\n") != len(good) - 1):
             return None  # pyarrow would leave out the mark
         if b"\r" in data and data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
@@ -102,9 +108,9 @@ class Slice:
         bad = {int(good[row]): _miscounted(fields, names) for row, fields in odd.items()}
         return Parsed(columns, np.delete(good, list(odd)), bad)
 
-    def _rewritten(self, good: NDArray[np.int64], names: Sequence[str], wanted: Sequence[int]) -> Parsed:
-        """The same, slower, of any bytes: Python's csv module reads each record, pyarrow gets every field quoted."""
-        bad, lines = {}, {}
+    def _one_by_one(self, good: NDArray[np.int64], wanted: Sequence[int], names: Sequence[str]) -> Parsed:
+        """The same of any bytes, and sooner of few: Python's csv module reads each record."""
+        bad, rows = {}, {}
         for record in good.tolist():
             fields = fields_of(self.raw(record))
             if fields is None:
@@ -112,16 +118,21 @@ class Slice:
             elif len(fields) != len(names):
                 bad[record] = _miscounted(len(fields), names)
             else:
-                lines[record] = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
-        columns, _ = parse_records("\n".join(lines.values()).encode("latin-1"), names, wanted)
-        return Parsed(columns, np.array(list(lines), np.int64), bad)
+                rows[record] = [fields[position].encode("latin-1") for position in wanted]
+        texts = zip(*rows.values(), strict=True) if rows else [()] * len(wanted)
+        columns = {
+            at: pa.array(column, pa.binary()).dictionary_encode() for at, column in zip(wanted, texts, strict=True)
+        }
+        return Parsed(columns, np.array(list(rows), np.int64), bad)
 
-    def _bytes(self, good: NDArray[np.int64]) -> bytes:
-        """The records `good`, one per line. Where they follow each other, so do their bytes."""
+    def _bytes(self, good: NDArray[np.int64]) -> tuple[bytes, NDArray[np.int64]]:
+        """(the records `good`, one per line, where each begins). Where they follow each other, so do their bytes."""
         first = np.flatnonzero(np.diff(good, prepend=-2) != 1)
-        last = np.append(first, len(good))[1:] - 1
-        runs = zip(self.starts[good[first]].tolist(), self.ends[good[last]].tolist(), strict=True)
-        return b"\n".join(self.data[start:end] for start, end in runs)
+        runs = np.append(first, len(good))
+        low, high = self.starts[good[first]], self.ends[good[runs[1:] - 1]]
+        data = b"\n".join(self.data[start:end] for start, end in zip(low.tolist(), high.tolist(), strict=True))
+        moved = low - (np.cumsum(high - low + 1) - (high - low + 1))
+        return data, self.starts[good] - np.repeat(moved, np.diff(runs))
 
     def _why_broken(self, record: int) -> str:
         return f"longer than {MAX_RECORD} bytes" if len(self.raw(record)) > MAX_RECORD else _UNBALANCED

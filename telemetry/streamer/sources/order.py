@@ -1,0 +1,157 @@
+"""In which order kinds of rows come: an export writes the same series tick after tick.
+
+What lives here: which kind followed which, and which rows are what was foreseen. What does not: what a kind is, and
+all rows that are anything else (`kinds`).
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from telemetry.streamer.sources.cutting import Cut, begins_quoted, divided, trimmed
+from telemetry.streamer.sources.slices import Slice
+
+MOST_RUNS = 64
+"""Jumps after which what comes next is no longer foreseen."""
+LOST = 16
+"""Rows on end that are otherwise after which the file is out of step."""
+
+
+class Foreseen(NamedTuple):
+    """The next rows: their kinds, and by piece the bytes (chunked Arrow arrays) and their sizes (int64)."""
+
+    kinds: NDArray[np.int64]
+    same: list[Any]
+    sizes: list[NDArray[np.int64]]
+
+
+class Order:
+    """What follows each kind of a file, as it was the last time.
+
+    Kinds are laid out so that most stand before the one that follows; where that is not so a run ends.
+    """
+
+    def __init__(self) -> None:
+        self._after = self._instead = np.empty(0, np.int64)
+        self._kinds = self._ends = self._next = np.empty(0, np.int64)
+        self._place = np.empty(0, np.int64)
+        self._same: list[Any] = []
+        self._sizes: list[NDArray[np.int64]] = []
+        self._missed = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether anything can be foreseen."""
+        return len(self._kinds) > 0
+
+    def learn(self, kinds: NDArray[np.int64], number: int, missed: int) -> None:
+        """These came one after the other (-1: a row of no kind), `missed` unforeseen; there are `number` kinds now.
+
+        What contradicts the order is believed when it comes twice: a series that is missing once soon comes again.
+        """
+        self._missed += missed
+        more = np.full(max(0, number - len(self._after)), -1)
+        self._after, self._instead = np.append(self._after, more), np.append(self._instead, more)
+        pairs = (kinds[:-1] >= 0) & (kinds[1:] >= 0)
+        before, after = kinds[:-1][pairs], kinds[1:][pairs]
+        believed = (self._after[before] < 0) | (self._instead[before] == after)
+        news = self._after[before] != after
+        self._instead[before[news]] = after[news]
+        self._after[before[believed]] = after[believed]
+
+    def lay_out(self, numbers: Mapping[tuple[bytes, ...], int]) -> None:
+        """Take up what was learnt, when as much was missed by it as this costs.
+
+        `numbers` are those of the kinds by what their rows hold, in ascending order.
+        """
+        if 2 * self._missed <= len(self._kinds) or not numbers:
+            return
+        keys = list(numbers)
+        order = _chained(self._after.tolist())
+        self._kinds = np.array(order, np.int64)
+        self._place = np.full(len(self._after), -1)
+        self._place[self._kinds] = np.arange(len(order))
+        follows = self._after[self._kinds]
+        self._ends = np.flatnonzero(follows != np.append(self._kinds[1:], -2)) + 1
+        last = follows[self._ends - 1]
+        self._next = np.where(last >= 0, self._place[last], -1)
+        self._same = [pa.array([keys[kind][at] for kind in order], pa.binary()) for at in range(len(keys[0]))]
+        self._sizes = [np.diff(np.frombuffer(array.buffers()[1], np.int32)[: len(order) + 1]) for array in self._same]
+        self._missed = 0
+
+    def foresee(self, kind: int, rows: int) -> Foreseen | None:
+        """The rows from one of this kind on, at most so many; None when nothing is known of it."""
+        if kind >= len(self._place) or self._place[kind] < 0:
+            return None
+        runs: list[tuple[int, int]] = []
+        at = int(self._place[kind])
+        while rows > 0 and at >= 0 and len(runs) < MOST_RUNS:
+            run = int(np.searchsorted(self._ends, at, side="right"))
+            end = min(int(self._ends[run]), at + rows)
+            runs.append((at, end))
+            rows, at = rows - (end - at), int(self._next[run])
+        kinds = np.concatenate([self._kinds[low:high] for low, high in runs])
+        same = [pa.chunked_array([array[low:high] for low, high in runs]) for array in self._same]
+        sizes = [np.concatenate([size[low:high] for low, high in runs]).astype(np.int64) for size in self._sizes]
+        return Foreseen(kinds, same, sizes)
+
+
+def _chained(after: Sequence[int]) -> list[int]:
+    """All kinds, each before the one that follows it where that is still to be had."""
+    order: list[int] = []
+    seen = bytearray(len(after))
+    for kind in range(len(after)):
+        while kind >= 0 and not seen[kind]:
+            seen[kind] = True
+            order.append(kind)
+            kind = after[kind]
+    return order
+
+
+def compare(
+    piece: Slice, first: int, foreseen: Foreseen, sizes: Sequence[int], *, names: Sequence[str], leads: bool
+) -> tuple[Cut, NDArray[np.int64], int]:
+    """(records from `first` on that are as foreseen, their kinds, the record from which on they no longer are).
+
+    `names` are the fields that change, `sizes` how long they are in the first record: all but the value must be as long
+    in the others. `leads`: a row begins with one of them. Only what changes is cut out.
+    """
+    records = np.arange(first, first + len(foreseen.kinds))
+    places, same = _places(piece, records, foreseen, list(zip(names, sizes, strict=True)), leads)
+    cut, quoted = divided(piece.data, records, places, leads=leads)
+    same &= ~quoted
+    for array, expected in zip(cut.same, foreseen.same, strict=True):
+        same &= pc.equal(array, expected).to_numpy(zero_copy_only=False)
+    lost = _lost(np.flatnonzero(same), len(records))
+    same[lost:] = False
+    return cut._replace(same=[]).only(same), foreseen.kinds[same], first + max(lost, 1)
+
+
+def _places(
+    piece: Slice, records: NDArray[np.int64], foreseen: Foreseen, sizes: Sequence[tuple[str, int]], leads: bool
+) -> tuple[list[NDArray[np.int64]], NDArray[np.bool_]]:
+    """(where to cut records that are as foreseen, which of them can be); there is nothing between those of others."""
+    starts = piece.starts[records]
+    rest = trimmed(piece, records) - starts - sum(foreseen.sizes) - sum(size for _, size in sizes) - leads
+    changing = [size + rest if name == "value" else np.full(len(rest), size) for name, size in sizes]
+    fits = ~piece.broken[records] & np.logical_and.reduce([size >= 0 for size in changing])
+    if leads:
+        fits &= begins_quoted(piece, records)
+    parts = zip(changing, foreseen.sizes, strict=True) if leads else zip_longest(foreseen.sizes, changing)
+    steps = [np.ones(len(starts), np.int64)] * leads + [step for pair in parts for step in pair if step is not None]
+    places = [starts]
+    for step in steps:
+        places.append(places[-1] + step * fits)
+    return places, fits
+
+
+def _lost(rows: NDArray[np.int64], of: int) -> int:
+    """Of so many rows, the first of LOST on end that are not among `rows` (ascending)."""
+    edges = np.concatenate(([-1], rows))
+    far = np.flatnonzero(np.diff(edges, append=of) > LOST)
+    return int(edges[far[0]]) + 1 if len(far) else of

@@ -40,6 +40,7 @@ from telemetry.store.errors import StoreBusy, StoreUnavailable
 from telemetry.store.ledger import Ledger
 from telemetry.store.pruning import Pruning
 from telemetry.store.session import Session
+from telemetry.streamer.arrow import keep_pandas_out
 from telemetry.streamer.memory import keep_memory_steady
 from telemetry.streamer.naming import stream_id
 from telemetry.streamer.pace import Pace
@@ -72,6 +73,7 @@ class _Stopped(Exception):
 
 def open_source(source: CsvSource, stop: Stop, health: Health | None = None) -> bool:
     """Hash and index the file, alive all the while; False when stopped. Raises SourceError."""
+    keep_pandas_out()
     with output.file_progress(source.path) as advance:
 
         def progress(done: int, total: int) -> None:

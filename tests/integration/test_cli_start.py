@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from telemetry.cli import COMMANDS
-from tests.fixtures.pipeline import ROOT
-from tests.fixtures.process import clean_env
+from tests.fixtures.pipeline import ROOT, SAMPLE, Pipeline
+from tests.fixtures.process import clean_env, eventually
 
 ENDING = """
 import json, os, sys
@@ -70,6 +71,14 @@ def test_numpy_starts_no_threads_for_algebra() -> None:
     _, read, threads = ended("collect", "--help")
     assert "numpy" in read
     assert threads == 1
+
+
+def test_a_streamer_publishes_without_pandas(pipeline: Pipeline) -> None:
+    streamer = pipeline.begin("stream", "--csv", SAMPLE, "--loop")
+    eventually(lambda: pipeline.topic.stats().depth > 0, "a block in the queue")
+    loaded = Path(f"/proc/{streamer.pid}/maps").read_text()
+    assert "/pyarrow/" in loaded
+    assert "/pandas/" not in loaded
 
 
 def test_what_went_wrong_is_told_though_nothing_was_read_for_it() -> None:

@@ -35,6 +35,8 @@ class Member:
             "TELEMETRY_DATABASE_URL": stage.writer_url,
             "TELEMETRY_REDIS_URL": stage.redis_url,
             "TELEMETRY_QUEUE_NAMESPACE": stage.namespace,
+            # shared by the streamers of one run, and empty at its start: no run lives on what another has read
+            "TELEMETRY_STREAMER_INDEX_CACHE": str(stage.folder / f"index-{stage.namespace}"),
         }
         argv = [sys.executable, "-m", "telemetry", *words]
         self.child = Child(argv, env={**plain_env(), **env}, log=self.log, out=self.out, cwd=ROOT)

@@ -55,6 +55,7 @@ class Role:
         """Why its end, if it comes, is no surprise."""
         self.retired = False
         """It is not to be started again."""
+        self._cache = folder / "index"
         self.log = LogFile(folder / f"{name}.log")
         self._out = LogFile(folder / f"{name}.out")
         self._words, self._env = words, env
@@ -64,9 +65,10 @@ class Role:
     def start(self) -> None:
         """Start the process."""
         self.excuse = ""
+        here = {"PYTHONPATH": str(ROOT), "TELEMETRY_STREAMER_INDEX_CACHE": str(self._cache)}
         child = Child(
             [sys.executable, *self._words(self)],
-            env={**plain_env(), "PYTHONPATH": str(ROOT), **self._env(self)},
+            env={**plain_env(), **here, **self._env(self)},
             log=self.log,
             out=self._out,
             cwd=ROOT,

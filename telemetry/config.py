@@ -113,6 +113,13 @@ LEDGER_DAYS = _s(
     "Days until settled ledger rows become sums; 0 keeps them.",
     least=0,
 )
+INDEX_CACHE = _s(
+    "index-cache",
+    "STREAMER_INDEX_CACHE",
+    str,
+    None,
+    "Folder for the indexes of large files, which this machine's streamers share; off = none. [~/.cache/telemetry]",
+)
 
 WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a connection of its own.", least=1, most=64)
 BATCH_MESSAGES = _s(
@@ -193,6 +200,13 @@ def from_environment(setting: Setting, environ: Mapping[str, str] | None = None)
     if not text:
         raise ConfigError(f"{setting.env}_FILE: {file} is empty; name a file that holds the value")
     return text, f"{setting.env}_FILE"
+
+
+def cache_folder(environ: Mapping[str, str] | None = None) -> Path | None:
+    """Where what can be made again is kept for this user (XDG Base Directory); None for who has no home."""
+    names = os.environ if environ is None else environ
+    places = Path(names.get("XDG_CACHE_HOME", "")), Path(names.get("HOME", ""), ".cache")
+    return next((place / "telemetry" for place in places if place.is_absolute()), None)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:

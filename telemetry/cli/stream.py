@@ -1,6 +1,8 @@
 """`telemetry stream`: one streamer, and what `up` shares with it about its source."""
 
 import logging
+import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,6 +48,7 @@ from telemetry.streamer.naming import stream_id
 from telemetry.streamer.pace import Pace
 from telemetry.streamer.publishing import Publishing
 from telemetry.streamer.sources.csvfile import CsvSource
+from telemetry.streamer.sources.indexcache import IndexCache
 from telemetry.streamer.streamer import Streamer
 
 log = logging.getLogger(__name__)
@@ -53,13 +56,22 @@ log = logging.getLogger(__name__)
 LOOP_RATE = 5_000.0
 """Rows per second of a streamer that loops, when no rate is given."""
 DAY = 86_400.0
+OFF = "off"
 
 
 def source_of(values: Values) -> CsvSource:
     """The source that the options name, not opened yet."""
     if not values["once"] and values["time"] == "source":
         raise ConfigError("--loop --time source would store the same times at every pass; use --once or --time now")
-    return CsvSource(path=need(values, c.CSV), times=values["time"] == "source")
+    return CsvSource(path=need(values, c.CSV), times=values["time"] == "source", cache=_cache_of(values))
+
+
+def _cache_of(values: Values) -> IndexCache | None:
+    named = values["index_cache"]
+    if named == OFF:
+        return None
+    folder = Path(os.path.expanduser(named)) if named else c.cache_folder()
+    return None if folder is None else IndexCache(folder=folder)
 
 
 def stream_of(values: Values, source: CsvSource) -> str:

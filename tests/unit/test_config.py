@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from telemetry import config as c
-from telemetry.config import SETTINGS, ConfigError, check_environment, from_environment, spare_threads
+from telemetry.config import SETTINGS, ConfigError, cache_folder, check_environment, from_environment, spare_threads
 
 
 def test_each_setting_has_a_flag_and_a_variable_of_its_own_and_a_help() -> None:
@@ -99,3 +99,16 @@ def test_who_wants_threads_for_algebra_keeps_them(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("OPENBLAS_NUM_THREADS")
     spare_threads()
     assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "folder"),
+    [
+        ({"XDG_CACHE_HOME": "/var/cache/me", "HOME": "/home/me"}, Path("/var/cache/me/telemetry")),
+        ({"XDG_CACHE_HOME": "not/absolute", "HOME": "/home/me"}, Path("/home/me/.cache/telemetry")),
+        ({"XDG_CACHE_HOME": "", "HOME": "/home/me"}, Path("/home/me/.cache/telemetry")),
+        ({}, None),
+    ],
+)
+def test_what_can_be_made_again_is_kept_where_the_user_keeps_it(environ: dict[str, str], folder: Path | None) -> None:
+    assert cache_folder(environ) == folder

@@ -20,56 +20,85 @@ from telemetry.store.session import Connection, Session
 REMEMBERED = 200_000
 """Entries a cache may hold before it is emptied: some 40 MB, more than any fleet's series."""
 
+SEQUENCES = 64
+"""Dictionaries of blocks whose numbers are kept: blocks of one fleet share them."""
+
 Insert = Callable[[Sequence[Any]], Mapping[str, Any]]
 
 
 class Dimensions:
-    """Numbers of dimension rows, for one session (one thread)."""
+    """Numbers of dimension rows, for one session (one thread). Blocks' dictionaries must not change meanwhile."""
 
     def __init__(self, *, session: Session) -> None:
         self.session = session
         self._generation = -1
-        self._gpus: dict[Gpu, int] = {}
-        self._workloads: dict[Workload, int] = {}
-        self._metrics: dict[str, int] = {}
+        self._gpus = _Table("gpus", np.int32, _gpu_rows)
+        self._workloads = _Table("workloads", np.int32, _workload_rows)
+        self._metrics = _Table("metrics", np.int16, _metric_rows)
 
     def learn(self, blocks: Sequence[Block]) -> None:
         """Make sure that every GPU, metric and workload of the blocks has a number."""
         with self.session.use() as connection:
             if self._generation != self.session.generation:
-                self._forget()
-            _learn(connection, "gpus", self._gpus, (g for b in blocks for g in b.gpus), _gpu_rows)
-            _learn(connection, "workloads", self._workloads, (w for b in blocks for w in b.workloads), _workload_rows)
-            _learn(connection, "metrics", self._metrics, (m for b in blocks for m in b.metrics), _metric_rows)
+                for table in (self._gpus, self._workloads, self._metrics):
+                    table.forget()
+                self._generation = self.session.generation
+            self._gpus.learn(connection, [block.gpus for block in blocks])
+            self._workloads.learn(connection, [block.workloads for block in blocks])
+            self._metrics.learn(connection, [block.metrics for block in blocks])
 
-    def numbers(self, block: Block) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int32]]:
+    def numbers(self, block: Block) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """(gpu, metric, workload) of each reading of a block that was learnt; shape (n,)."""
-        gpus = np.array([self._gpus[gpu] for gpu in block.gpus], np.int32)
-        metrics = np.array([self._metrics[name] for name in block.metrics], np.int16)
-        workloads = np.array([self._workloads[workload] for workload in block.workloads], np.int32)
-        return gpus[block.gpu], metrics[block.metric], workloads[block.workload]
+        columns = (self._gpus, block.gpus, block.gpu), (self._metrics, block.metrics, block.metric)
+        gpu, metric = (table.numbers(items)[column] for table, items, column in columns)
+        return gpu, metric, self._workloads.numbers(block.workloads)[block.workload]
 
-    def _forget(self) -> None:
-        for cache in (self._gpus, self._workloads, self._metrics):
-            cache.clear()
-        self._generation = self.session.generation
+    def gpus(self, block: Block) -> NDArray[Any]:
+        """Numbers of such a block's GPUs, one for each item of its dictionary."""
+        return self._gpus.numbers(block.gpus)
 
 
-def _learn(connection: Connection, name: str, cache: dict[Any, int], wanted: Iterable[Any], rows: Insert) -> None:
-    distinct = dict.fromkeys(wanted)
-    if len(cache) > REMEMBERED:
-        cache.clear()
-    missing = [item for item in distinct if item not in cache]
-    if not missing:
-        return
-    keys = {_key(item): item for item in missing}
-    found = _find(connection, name, keys)
-    new = [key for key in keys if key not in found]
-    if new:
-        parameters = {"keys": new, **rows([keys[key] for key in new])}
-        connection.execute(query(f"add_{name}"), parameters)
-        found |= _find(connection, name, new)
-    cache.update((keys[key], number) for key, number in found.items())
+class _Table:
+    """One dimension. What is kept of a sequence holds on to it, so that its id() is no other's."""
+
+    def __init__(self, name: str, dtype: type[np.generic], rows: Insert) -> None:
+        self.name, self.dtype, self._rows = name, dtype, rows
+        self._cache: dict[Any, int] = {}
+        self._known: dict[int, tuple[Sequence[Any], NDArray[Any]]] = {}
+
+    def forget(self) -> None:
+        self._cache.clear()
+        self._known.clear()
+
+    def learn(self, connection: Connection, sequences: Iterable[Sequence[Any]]) -> None:
+        if len(self._known) > SEQUENCES:
+            self._known.clear()
+        new = {id(items): items for items in sequences if id(items) not in self._known}
+        if not new:
+            return
+        self._find_or_add(connection, dict.fromkeys(item for items in new.values() for item in items))
+        self._known |= {number: (items, self._looked_up(items)) for number, items in new.items()}
+
+    def numbers(self, items: Sequence[Any]) -> NDArray[Any]:
+        known = self._known.get(id(items))
+        return self._looked_up(items) if known is None else known[1]
+
+    def _looked_up(self, items: Sequence[Any]) -> NDArray[Any]:
+        return np.array([self._cache[item] for item in items], self.dtype)
+
+    def _find_or_add(self, connection: Connection, distinct: Iterable[Any]) -> None:
+        if len(self._cache) > REMEMBERED:
+            self._cache.clear()
+        keys = {_key(item): item for item in distinct if item not in self._cache}
+        if not keys:
+            return
+        found = _find(connection, self.name, keys)
+        new = [key for key in keys if key not in found]
+        if new:
+            parameters = {"keys": new, **self._rows([keys[key] for key in new])}
+            connection.execute(query(f"add_{self.name}"), parameters)
+            found |= _find(connection, self.name, new)
+        self._cache.update((keys[key], number) for key, number in found.items())
 
 
 def _find(connection: Connection, name: str, keys: Iterable[Any]) -> dict[Any, int]:

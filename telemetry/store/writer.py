@@ -4,13 +4,10 @@ Once only rests on this: a block that is delivered twice finds its ledger row se
 who calls acknowledges after the commit.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import numpy as np
 import psycopg
-from numpy.typing import NDArray
 
 from telemetry.block import Block
 from telemetry.store.copy import copy_samples, days_of, pack
@@ -19,15 +16,11 @@ from telemetry.store.errors import StoreError, StoreRefused
 from telemetry.store.gate import Key, Standing, open_gate, standing_of
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query
+from telemetry.store.seen import Seen
 from telemetry.store.session import Connection, Session
-
-NEWS = 10_000_000
-"""µs by which a GPU's last_seen may lag behind its newest reading."""
 
 MAX_DAYS = 400
 """Days that one block's samples may fall on: each is a partition, or a chunk, to be locked and kept in memory."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Result = TypeVar("Result")
 
@@ -38,9 +31,9 @@ class Writer:
     def __init__(self, *, session: Session, lease: float) -> None:
         self.session, self.lease = session, lease
         self._dimensions = Dimensions(session=session)
+        self._seen = Seen(session=session, dimensions=self._dimensions)
         self._generation = -1
         self._days: set[str] = set()
-        self._seen: dict[int, tuple[int, int]] = {}
 
     def store(self, blocks: Sequence[Block]) -> list[Standing]:
         """Store blocks of different ids in one transaction; what became of each.
@@ -54,9 +47,9 @@ class Writer:
         if wanted:
             found |= self._prepared(wanted, lambda: self._store(wanted))
         kept = [block for block in blocks if found[_key(block)] in (Standing.STORED, Standing.SETTLED)]
-        if earlier:
+        if earlier:  # their collector may have died right after the commit
             self._dimensions.learn(kept)
-        self._touch(kept)
+        self._seen.touch(kept)
         return [found[_key(block)] for block in blocks]
 
     def _ask(self, blocks: Sequence[Block]) -> dict[Key, Standing]:
@@ -83,7 +76,7 @@ class Writer:
                 return Standing.SETTLED
         became = self._prepared([block], lambda: self._store_replayed(block, dead_id))
         if became is Standing.STORED:
-            self._touch([block])
+            self._seen.touch([block])
         return became
 
     def _store_replayed(self, block: Block, dead_id: int) -> Standing:
@@ -128,7 +121,7 @@ class Writer:
         if self._generation != self.session.generation:  # perhaps another server, or another state of it
             self._generation = self.session.generation
             self._days.clear()
-            self._seen.clear()
+            self._seen.forget()
         days: set[str] = set()
         for block in blocks:
             own = days_of(block)
@@ -152,28 +145,6 @@ class Writer:
             names = ("blocks", "sources", "rows", "reasons", "raws")
             connection.execute(query("reject"), dict(zip(names, columns, strict=True)))
 
-    def _touch(self, blocks: Sequence[Block]) -> None:
-        """First and last seen of GPUs, after the commit and before the acknowledgement, where they are news.
-
-        Blocks that an earlier delivery stored count too: its collector may have died right after the commit.
-        """
-        news: dict[int, tuple[int, int]] = {}
-        for block in blocks:
-            for gpu, first, last in _spans(self._dimensions.numbers(block)[0], block.time0 + block.dt):
-                known = news.get(gpu) or self._seen.get(gpu)
-                if known is None or first < known[0] or last > known[1] + NEWS:
-                    news[gpu] = (min(first, known[0]), max(last, known[1])) if known else (first, last)
-        if not news:
-            return
-        values = {
-            "gpus": list(news),
-            "firsts": [_moment(first) for first, _ in news.values()],
-            "lasts": [_moment(last) for _, last in news.values()],
-        }
-        with self.session.use() as connection:
-            connection.execute(query("seen"), values)
-        self._seen |= news
-
 
 def _key(block: Block) -> Key:
     return block.source, block.first_row
@@ -188,22 +159,3 @@ def _counts(block: Block) -> dict[str, object]:
         "blank": block.blank,
         "rejected": len(block.rejected),
     }
-
-
-def _spans(gpus: NDArray[np.int32], times: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
-    """(gpu, first time, last time) of each GPU among the readings."""
-    if not len(gpus):
-        return
-    order = np.argsort(gpus, kind="stable")
-    starts = np.flatnonzero(np.diff(gpus[order], prepend=-1))
-    sorted_times = times[order]
-    yield from zip(
-        gpus[order][starts].tolist(),
-        np.minimum.reduceat(sorted_times, starts).tolist(),
-        np.maximum.reduceat(sorted_times, starts).tolist(),
-        strict=True,
-    )
-
-
-def _moment(time: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=time)

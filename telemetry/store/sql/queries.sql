@@ -194,8 +194,9 @@ SELECT count(*), coalesce(sum(rows), 0)::bigint FROM dead_blocks;
 DELETE FROM dead_blocks WHERE id = %(id)s RETURNING id;
 
 -- name: reject
+-- In binary: as texts the many quotes of a CSV's row are escaped one by one.
 INSERT INTO rejected_rows (block, source, row, reason, raw)
-SELECT * FROM unnest(%(blocks)s::bigint[], %(sources)s::text[], %(rows)s::bigint[], %(reasons)s::text[], %(raws)s::text[]);
+SELECT * FROM unnest(%(blocks)b::bigint[], %(sources)b::text[], %(rows)b::bigint[], %(reasons)b::text[], %(raws)b::text[]);
 
 -- name: find_gpus
 SELECT key, gpu FROM gpus WHERE key = ANY(%(keys)s);

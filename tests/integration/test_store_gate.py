@@ -9,7 +9,7 @@ from telemetry.block import Rejection
 from telemetry.store.errors import StoreLost
 from telemetry.store.gate import Standing, open_gate
 from telemetry.store.writer import Writer
-from tests.fixtures.ledger import Store, a_block, a_gpu, at_once
+from tests.fixtures.ledger import NOON, Store, a_block, a_gpu, at_once
 from tests.fixtures.wait import until
 
 BACKENDS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -173,6 +173,19 @@ def test_seen_times_follow_the_readings_and_lag_at_most_ten_seconds(store: Store
         last = {0: 1000, 2: 1000, 4: 1020, 6: 1020}[first_row]
         first = 500 if first_row == 6 else 1000
         assert seen() == [(first, last), (first + 1, last + 1)]
+
+
+def test_gpus_that_are_seen_again_and_again_take_no_more_room(store: Store) -> None:
+    gpus = [a_gpu(n) for n in range(100)]
+    store.reserve(*[100] * 40)
+    writer, sizes = store.writer(), []
+    for turn in range(40):
+        writer.store([a_block(first_row=turn * 100, rows=100, gpus=gpus, time0=NOON + turn * 20_000_000)])
+        sizes.append(store.database.one("SELECT pg_total_relation_size('gpus')"))
+    assert sizes[-1] <= 2 * sizes[0]
+    assert store.database.one("SELECT max(last_seen) FROM gpus") > store.database.one(
+        "SELECT max(first_seen) FROM gpus"
+    )
 
 
 def test_a_block_that_was_settled_by_a_collector_that_died_is_seen_all_the_same(store: Store) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from telemetry.streamer.sources.records import MAX_RECORD, Records, scan
+from telemetry.streamer.sources.index import build
+from telemetry.streamer.sources.records import CHUNK, MAX_RECORD, Records, scan
 from telemetry.streamer.sources.slices import Slice
 
 CHUNKS = [1 << 22, 50_000, 4_096]
@@ -85,3 +86,31 @@ def test_a_record_of_many_lines_is_joined_up_to_the_longest_record(chunk: int, o
 @pytest.mark.parametrize("chunk", CHUNKS)
 def test_an_open_quote_at_the_end_of_the_file_breaks_its_line_only(chunk: int) -> None:
     assert records(b'a,b,c\nd,e,"f\ng,h,i\n', chunk) == [(b"a,b,c", False), (b'd,e,"f', True), (b"g,h,i", False)]
+
+
+@pytest.mark.parametrize(
+    ("data", "even"),
+    [
+        (b'"a","b"\n\n"c ""d""","e"\r\n"f","g"', True),
+        (b'a,b\n"c,d\n', False),
+        (b'a,b\n"c,d\ne",f\n', False),
+        (b'a,b\nc"d,e\n', False),
+        (b'a,b\n"c', False),
+        (b'a,b\n"' + b"x" * 2 * CHUNK + b"\nc,d\n", True),  # a record of its own, whatever it holds
+    ],
+)
+def test_an_index_says_whether_a_line_has_an_odd_number_of_quotes(data: bytes, even: bool) -> None:
+    def read(at: int, size: int) -> bytes:
+        return data[at : at + size]
+
+    assert build(read, 0, 2).even is even
+    if even:
+        for chunk in (1 << 16, 1 << 20):
+            asked, unasked = (
+                [
+                    (one.starts.tolist(), one.ends.tolist(), one.broken.tolist())
+                    for one in scan(read, 0, 2, chunk, even=known)
+                ]
+                for known in (False, True)
+            )
+            assert asked == unasked

@@ -215,7 +215,7 @@ class CsvSource:
             offset, number = self._resume
         expected = int((first - number + count + 1) * self._index.mean_bytes * 1.05)
         chunk = max(expected // (expected // CHUNK + 1), MAX_RECORD)  # equal parts, so that little is read in vain
-        for records in scan(self._read, offset, len(self._layout.names), chunk):
+        for records in scan(self._read, offset, len(self._layout.names), chunk, even=self._index.even):
             low, high = max(0, first - number), min(len(records), first + count - number)
             if low < high:
                 yield records.cut(low, high)

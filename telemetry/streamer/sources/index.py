@@ -23,13 +23,17 @@ AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`marks[i]` (int64) is the file offset of record `i * step`; record 0 follows the header."""
+    """`marks[i]` (int64) is the file offset of record `i * step`; record 0 follows the header.
+
+    `even` says that no line has an odd number of quotes: who reads the file again need not count them.
+    """
 
     digest: str
     records: int
     size: int
     step: int
     marks: NDArray[np.int64]
+    even: bool
 
     def before(self, record: int) -> tuple[int, int]:
         """(offset, number) of the marked record at or before `record`."""
@@ -54,13 +58,14 @@ def build(read: Read, body: int, fields: int, progress: Callable[[int], None] | 
 def _passed(content: "_Hashed", body: int, fields: int, progress: Callable[[int], None] | None) -> Index:
     content.take(0, body)
     marks: list[NDArray[np.int64]] = []
-    step, count, kept = FIRST_STEP, 0, 0
+    step, count, kept, even = FIRST_STEP, 0, 0, True
     for records in scan(content.take, body, fields):
         first = -count % step
         if first < len(records):
             marks.append(records.offset + records.starts[first::step])
             kept += len(marks[-1])
         count += len(records)
+        even &= not records.odd
         if kept > MAX_MARKS:
             marks, step = [np.concatenate(marks)[::2]], step * 2
             kept = len(marks[0])
@@ -69,7 +74,7 @@ def _passed(content: "_Hashed", body: int, fields: int, progress: Callable[[int]
     while content.take(content.done, CHUNK):
         pass
     table = np.concatenate(marks) if marks else np.array([body], np.int64)
-    return Index(content.digest(), count, content.done, step, table)
+    return Index(content.digest(), count, content.done, step, table, even)
 
 
 class _Hashed:

@@ -30,7 +30,7 @@ class Records:
     """Consecutive records of a file: `starts`, `ends` (int64) index `data`; `broken` (bool) ones are unusable.
 
     `offset` is the place of data[0] in the file. A record longer than MAX_RECORD keeps its beginning only.
-    `joined` says that one of them may be several lines.
+    `joined` says that one of them may be several lines, `odd` that a line has an odd number of quotes.
     """
 
     offset: int
@@ -39,6 +39,7 @@ class Records:
     ends: NDArray[np.int64]
     broken: NDArray[np.bool_]
     joined: bool
+    odd: bool = False
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -59,10 +60,11 @@ class Records:
         return Records(self.offset + first, data, starts, starts + sizes, self.broken[low:high], self.joined)
 
 
-def scan(read: Read, offset: int, fields: int, chunk: int = CHUNK) -> Iterator[Records]:
+def scan(read: Read, offset: int, fields: int, chunk: int = CHUNK, *, even: bool = False) -> Iterator[Records]:
     """The records from `offset` (the start of one) to the end of the file, some at a time.
 
-    `fields` is the header's number of columns. Memory is bounded by the chunk, whatever the file holds.
+    `fields` is the header's number of columns; `even` says that no line has an odd number of quotes, as was found out
+    before. Memory is bounded by the chunk, whatever the file holds.
     """
     data = b""
     while True:
@@ -70,7 +72,7 @@ def scan(read: Read, offset: int, fields: int, chunk: int = CHUNK) -> Iterator[R
         data += more
         if not data:
             return
-        records, used = _split(offset, data, fields, final=not more)
+        records, used = _split(offset, data, fields, final=not more, even=even)
         if not used and len(data) >= 2 * MAX_RECORD:  # one line longer than any record may be
             records, used = _giant(read, offset, data)
         if len(records):
@@ -78,7 +80,7 @@ def scan(read: Read, offset: int, fields: int, chunk: int = CHUNK) -> Iterator[R
         data, offset = data[used:], offset + used
 
 
-def _split(offset: int, data: bytes, fields: int, *, final: bool) -> tuple[Records, int]:
+def _split(offset: int, data: bytes, fields: int, *, final: bool, even: bool) -> tuple[Records, int]:
     """The whole records in `data`, and how many bytes they take."""
     bytes_ = np.frombuffer(data, np.uint8)
     line_ends = np.flatnonzero(bytes_ == _NEWLINE)
@@ -87,13 +89,17 @@ def _split(offset: int, data: bytes, fields: int, *, final: bool) -> tuple[Recor
     if not line_ends.size:
         return _records(offset, data, [], [], []), 0
     line_starts = np.concatenate(([0], line_ends[:-1] + 1))
-    quotes = (bytes_[: line_ends[-1] + 1] == _QUOTE).view(np.uint8)
-    odd = np.flatnonzero(np.bitwise_xor.reduceat(quotes, line_starts))  # what no record ends with is not counted
+    odd = np.empty(0, np.int64) if even else _odd(bytes_[: line_ends[-1] + 1], line_starts)
     if not odd.size:
         return _records(offset, data, line_starts, line_ends, np.zeros(len(line_ends), np.bool_)), _used(
             line_ends, len(data)
         )
     return _join(offset, data, fields, line_starts, line_ends, odd, final)
+
+
+def _odd(bytes_: NDArray[np.uint8], line_starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The lines with an odd number of quotes; what no line end follows is not among them."""
+    return np.flatnonzero(np.bitwise_xor.reduceat((bytes_ == _QUOTE).view(np.uint8), line_starts))
 
 
 def _join(
@@ -127,7 +133,7 @@ def _join(
             broken[first] = True
     used = int(line_starts[limit]) if limit < len(line_ends) else _used(line_ends, len(data))
     kept = np.flatnonzero(keep[:limit])
-    return _records(offset, data, line_starts[kept], ends[kept], broken[kept], joined=after >= 0), used
+    return _records(offset, data, line_starts[kept], ends[kept], broken[kept], joined=after >= 0, odd=True), used
 
 
 def _well_formed(lines: bytes, fields: int) -> bool:
@@ -142,7 +148,7 @@ def _well_formed(lines: bytes, fields: int) -> bool:
 
 
 def _records(
-    offset: int, data: bytes, starts: object, ends: object, broken: object, *, joined: bool = False
+    offset: int, data: bytes, starts: object, ends: object, broken: object, *, joined: bool = False, odd: bool = False
 ) -> Records:
     """Without empty lines; what is longer than MAX_RECORD is broken."""
     starts_, ends_ = np.asarray(starts, np.int64), np.asarray(ends, np.int64)
@@ -154,7 +160,7 @@ def _records(
     ends_ = np.minimum(ends_, starts_ + MAX_RECORD + 1)
     if empty.any():
         starts_, ends_, broken_ = starts_[~empty], ends_[~empty], broken_[~empty]
-    return Records(offset, data, starts_, ends_, broken_, joined)
+    return Records(offset, data, starts_, ends_, broken_, joined, odd)
 
 
 def _giant(read: Read, offset: int, data: bytes) -> tuple[Records, int]:

@@ -1,6 +1,7 @@
 """Samples as the bytes of PostgreSQL's binary COPY, from columns, without a Python object per row."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from telemetry.store.session import Connection
 
 EPOCH_2000 = 946_684_800_000_000
 """PostgreSQL counts time in µs from 2000-01-01, here in µs since 1970."""
+
+DAY = 86_400_000_000
+"""µs."""
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -27,25 +31,38 @@ COPY = f"COPY samples ({', '.join(name for name, _ in _COLUMNS)}) FROM STDIN (FO
 
 
 def pack(blocks: Sequence[Block], numbers: Sequence[int], dimensions: Dimensions) -> NDArray[np.void]:
-    """The samples of all blocks (shape (n,), ROW), sorted as the columnstore keeps them: by GPU, then time.
+    """The samples of all blocks (shape (n,), ROW), sorted as the columnstore keeps them: by GPU, metric, time.
 
     `numbers` are the ledger's block numbers, one for each block.
     """
-    columns = [dimensions.numbers(block) for block in blocks]
+    gpu, metric, workload = (np.concatenate(parts) for parts in zip(*map(dimensions.numbers, blocks), strict=True))
     time = np.concatenate([block.time0 + block.dt for block in blocks]) - EPOCH_2000
-    gpu = np.concatenate([gpu for gpu, _, _ in columns])
-    order = np.lexsort((time, gpu))
+    order = _order(gpu, metric, time)
     rows = np.empty(len(time), ROW)
     rows["fields"] = len(_COLUMNS)
     for name, kind in _COLUMNS:
         rows[f"{name}_size"] = np.dtype(kind).itemsize
     rows["time"] = time[order]
     rows["gpu"] = gpu[order]
-    rows["metric"] = np.concatenate([metric for _, metric, _ in columns])[order]
-    rows["workload"] = np.concatenate([workload for _, _, workload in columns])[order]
+    rows["metric"] = metric[order]
+    rows["workload"] = workload[order]
     rows["value"] = np.concatenate([block.value for block in blocks])[order]
     rows["block"] = np.repeat(np.array(numbers, np.int64), [block.stored for block in blocks])[order]
     return rows
+
+
+def _order(*columns: NDArray[Any]) -> NDArray[np.intp]:
+    """What sorts by the first column, then the next. One number for each row is sorted four times as fast as columns
+    one after the other; where it would not fit 64 bits, these are.
+    """
+    key, most = np.zeros(len(columns[0]), np.int64), 1
+    for column in columns:
+        low, high = (int(column.min()), int(column.max())) if len(column) else (0, 0)
+        most *= high - low + 1
+        if most >= 2**63:
+            return np.lexsort(columns[::-1])
+        key = key * (high - low + 1) + (column - low)
+    return np.argsort(key)
 
 
 def copy_samples(connection: Connection, rows: NDArray[np.void]) -> None:
@@ -58,5 +75,9 @@ def copy_samples(connection: Connection, rows: NDArray[np.void]) -> None:
 
 def days_of(block: Block) -> set[str]:
     """The UTC days that a block's samples fall on, as YYYY-MM-DD."""
-    days = np.unique((block.time0 + block.dt) // 86_400_000_000)
-    return {str(day) for day in days.astype("datetime64[D]")}
+    if not block.stored:
+        return set()
+    days = np.array([block.dt.min(), block.dt.max()]) + block.time0
+    if len(set((days // DAY).tolist())) > 1:
+        days = block.dt + block.time0
+    return {str(day) for day in np.unique(days // DAY).astype("datetime64[D]")}

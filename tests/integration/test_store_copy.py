@@ -42,13 +42,15 @@ def test_every_column_arrives_whatever_the_time(store: Store) -> None:
     assert store.account().reconciles
 
 
-def test_rows_are_sent_in_the_columnstores_order(store: Store) -> None:
-    blocks = [a_block(first_row=n * 50, rows=50, gpus=[a_gpu(i) for i in (3, 1, 2)], time0=NOON - n) for n in range(3)]
+@pytest.mark.parametrize("times", [(NOON, NOON - 1, NOON - 2), (MAX_TIME - 50, MIN_TIME, NOON)], ids=["near", "far"])
+def test_rows_are_sent_in_the_columnstores_order(store: Store, times: tuple[int, ...]) -> None:
+    gpus = [a_gpu(n) for n in (3, 1, *range(4, 40), 2)]  # in so many of them, times far apart are no 64-bit number
+    blocks = [a_block(first_row=n * 50, rows=50, gpus=gpus, time0=time) for n, time in enumerate(times)]
     dimensions = Dimensions(session=store.session())
     dimensions.learn(blocks)
     rows = pack(blocks, [7, 8, 9], dimensions)
     assert rows.dtype == ROW
-    assert np.array_equal(np.lexsort((rows["time"], rows["gpu"])), np.arange(150))
+    assert np.array_equal(np.lexsort((rows["time"], rows["metric"], rows["gpu"])), np.arange(150))
     assert sorted(zip(rows["block"].tolist(), rows["value"].tolist(), strict=True)) == [
         (7 + n // 50, float(n)) for n in range(150)
     ]

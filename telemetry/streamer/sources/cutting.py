@@ -51,24 +51,44 @@ def cut_rows(piece: Slice, columns: int, changing: Sequence[int]) -> Cut | None:
     spans = [_inside(comma, starts, ends, field) for field in changing]
     whole = np.logical_and.reduce([opens <= closes for opens, closes in spans])  # not of `","` that overlap
     places = [starts, *(place for span in spans for place in span), ends]
-    records, leads = np.flatnonzero(right)[whole], changing[0] == 0
-    cut, quoted = divided(piece.data, records, [place[whole] for place in places], leads=leads)
-    return cut.only(~quoted)
+    leads = changing[0] == 0
+    pieces = Pieces(piece.data, [place[whole] for place in places])
+    cut = Cut(np.flatnonzero(right)[whole], pieces.all(pieces.same(leads)), pieces.all(pieces.changing(leads)))
+    return cut.only(without_quote(cut.changing, len(cut.records)))
 
 
-def divided(
-    data: bytes, records: NDArray[np.int64], places: Sequence[Places], *, leads: bool
-) -> tuple[Cut, NDArray[np.bool_]]:
-    """The records cut at these places of `data`, and which of them hold a quote where they change.
+class Pieces:
+    """Rows of `data`, each cut at `places` (one array for each cut): piece k lies between place k and place k + 1."""
 
-    `leads` says that a row begins with what changes: its first piece is a quote, and not kept.
-    """
-    pieces = _between(data, places, first=int(leads))
-    cut = Cut(records, pieces[leads::2], pieces[1 - leads :: 2])
-    quoted = np.zeros(len(records), np.bool_)
-    for array in cut.changing:
-        quoted |= pc.match_substring(array, '"').to_numpy(zero_copy_only=False)
-    return cut, quoted
+    def __init__(self, data: bytes, places: Sequence[Places]) -> None:
+        offsets = np.append(np.stack(places, axis=1).astype(np.int32).ravel(), np.int32(len(data)))
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+        self._whole = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, buffers)
+        self._width, self._rows = len(places), len(places[0])
+
+    def all(self, numbers: range) -> list[Any]:
+        """Arrow arrays of these pieces of all rows."""
+        return [self.some(number, 0, self._rows) for number in numbers]
+
+    def some(self, number: int, low: int, high: int) -> Any:
+        """One piece of the rows low .. high - 1."""
+        return self._whole.take(pa.array(np.arange(low * self._width + number, high * self._width, self._width)))
+
+    def same(self, leads: bool) -> range:
+        """The numbers of those that stay the same. `leads`: a row begins with a quote, not kept, and what changes."""
+        return range(2 * leads, self._width - 1, 2)
+
+    def changing(self, leads: bool) -> range:
+        """The numbers of those that change."""
+        return range(1, self._width - 1, 2)
+
+
+def without_quote(arrays: Sequence[Any], rows: int) -> NDArray[np.bool_]:
+    """Which of the rows hold no quote in any of the arrays."""
+    none = np.ones(rows, np.bool_)
+    for array in arrays:
+        none &= ~pc.match_substring(array, '"').to_numpy(zero_copy_only=False)
+    return none
 
 
 def trimmed(piece: Slice, records: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -89,11 +109,3 @@ def _inside(comma: Places, starts: Places, ends: Places, field: int) -> tuple[Pl
     opens = comma[:, field - 1] + 2 if field else starts + 1
     closes = comma[:, field] - 1 if field < comma.shape[1] else ends - 1
     return opens, closes
-
-
-def _between(data: bytes, places: Sequence[Places], first: int) -> list[Any]:
-    """For each row the bytes between one place and the next, as an Arrow array for each pair from the `first` on."""
-    offsets = np.append(np.stack(places, axis=1).astype(np.int32).ravel(), np.int32(len(data)))
-    whole = pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(data)])
-    every = np.arange(0, len(offsets) - 1, len(places))
-    return [whole.take(pa.array(every + number)) for number in range(first, len(places) - 1)]

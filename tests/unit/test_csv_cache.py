@@ -99,6 +99,20 @@ def test_every_field_of_an_index_is_kept_as_it_is(path: Path) -> None:
         indexfile.decode(b'{"digest": "and nothing else"}')
 
 
+def test_an_index_of_the_same_bytes_read_in_another_way_is_another(path: Path, folder: Path) -> None:
+    shapes, made = [(BODY, FIELDS), (BODY, FIELDS + 1), (0, FIELDS)], []
+    with path.open("rb") as file:
+        for shape in shapes * 2:
+
+            def make(progress: Callable[[int], None] | None, shape: tuple[int, int] = shape) -> Index:
+                made.append(shape)
+                return build(partial(read_of, file.fileno()), *shape, progress)
+
+            cache = IndexCache(folder=folder, least_bytes=LEAST, clock=ManualClock(time.time() + 10))
+            assert int(cache.index(file.fileno(), shape, make, None).marks[0]) == shape[0]
+    assert made == shapes
+
+
 def test_a_source_from_a_kept_index_gives_the_same_blocks(path: Path, folder: Path) -> None:
     def opened(cache: IndexCache | None) -> tuple[str, int, bytes]:
         source = CsvSource(path=path, times=False, cache=cache).open()

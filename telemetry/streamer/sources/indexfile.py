@@ -29,7 +29,7 @@ class IndexFile:
     """
 
     def __init__(self, folder: int, name: str) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._name, self._locked = name, False
         self._fd = os.open(name, flags, 0o600, dir_fd=folder)
         try:
@@ -81,7 +81,7 @@ class IndexFile:
     def _check_ours(self) -> None:
         status = os.fstat(self._fd)
         ours = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if not (ours and stat.S_ISREG(status.st_mode) and status.st_nlink <= 1):
+        if not ours or status.st_nlink > 1:
             raise OSError(errno.EPERM, f"{self._name} is no file of this user's alone")
 
     def _lock(self) -> None:

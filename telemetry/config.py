@@ -123,7 +123,7 @@ INDEX_CACHE = _s(
 
 WORKERS = _s("workers", "COLLECTOR_WORKERS", int, 1, "Threads, each with a connection of its own.", least=1, most=64)
 BATCH_MESSAGES = _s(
-    "batch-messages", "COLLECTOR_BATCH_MESSAGES", int, 8, "Messages per transaction, at most.", least=1, most=1_000
+    "batch-messages", "COLLECTOR_BATCH_MESSAGES", int, 16, "Messages per transaction, at most.", least=1, most=1_000
 )
 BREAKER_SHARE = _s(
     "breaker-share",

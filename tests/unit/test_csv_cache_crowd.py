@@ -133,10 +133,13 @@ def test_when_the_one_that_makes_it_dies_another_does(crowd: Crowd, number: int)
 def test_when_the_one_that_makes_it_is_stopped_the_others_make_it_for_themselves(crowd: Crowd) -> None:
     first = crowd.maker()
     first.signal(signal.SIGSTOP)
+    [entry] = crowd.cache.iterdir()
+    before = entry.read_bytes()
     clock = ManualClock(time.time() + 10)
     index, made = crowd.use(clock, lambda done: clock.pass_(1))
     assert made
     assert index.digest == crowd.right()
+    assert entry.read_bytes() == before  # only who holds the lock writes
     first.signal(signal.SIGCONT)
     crowd.go.touch()
     assert first.wait() == 0, first.stderr

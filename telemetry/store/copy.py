@@ -69,7 +69,7 @@ def copy_samples(connection: Connection, rows: NDArray[np.void]) -> None:
     """Send packed samples."""
     with connection.cursor().copy(COPY) as copy:
         copy.write(HEADER)
-        copy.write(rows.tobytes())
+        copy.write(rows.view(np.uint8).data)
         copy.write(TRAILER)
 
 

@@ -7,8 +7,9 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -16,13 +17,11 @@ import click
 
 from telemetry.embedded import EmbeddedError
 from telemetry.store.tiers import Tier
-from tests.bench import broker, ingest, latency, reads
+from tests.bench import broker, crowd, ingest, latency, reads, scale
 from tests.bench.exports import Exports
 from tests.bench.machine import machine, servers
 from tests.bench.measure import Result
 from tests.bench.report import Report
-from tests.bench.scale import Size, scale
-from tests.bench.scale import markdown as table_of
 from tests.bench.stage import Stage, Terms, say, tiers_there_are
 from tests.fixtures.servers_postgres import open_folder
 
@@ -42,6 +41,19 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyTy
 )
 
 
+@dataclass(frozen=True)
+class Part:
+    """What is found without a floor: the name of its list in --json, how it is found, and its table."""
+
+    name: str
+    find: Callable[[Stage], Iterable[Any]]
+    """On each tier; what it gives has `as_dict()`."""
+    table: Callable[[Sequence[Any]], str]
+
+
+SCALE = (Part("scale", scale.scale, scale.markdown), Part("api", crowd.crowds, crowd.markdown))
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rows", type=click.IntRange(100), default=1_000_000, show_default=True, help="Of the file.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of ours and the floor in turns.")
@@ -57,7 +69,8 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyTy
 @click.option("--database-url", help="A superuser's, of a server to use instead of an embedded one; it gets databases"
               " and perhaps roles of this run.")  # fmt: skip
 @click.option("--redis-url", help="Of a queue to use instead of an embedded one; its keys are removed in the end.")
-@click.option("--scale", "sizes", is_flag=True, help="What a row costs with more processes, rows and series instead.")
+@click.option("--scale", "sizes", is_flag=True, help="What a row costs with more processes, rows and series, and"
+              " what the API answers with more workers, instead.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="End with one object on standard output.")
 @click.option("--markdown", is_flag=True, help="Print the table of the README.")
 def main(only: Sequence[str], tiers: Sequence[str], sizes: bool, as_json: bool, markdown: bool, **values: Any) -> None:
@@ -67,29 +80,38 @@ def main(only: Sequence[str], tiers: Sequence[str], sizes: bool, as_json: bool, 
     TELEMETRY_EMBEDDED_PG_BIN names another PostgreSQL to run, one with TimescaleDB for instance.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are taken away then too
-    names = [] if sizes else [name for name in MEASUREMENTS if not only or name in only]
+    parts = SCALE if sizes else ()
+    names = [] if parts else [name for name in MEASUREMENTS if not only or name in only]
     terms = Terms(wanted=frozenset(names), **values)
     report = Report({**machine(), "servers": {}})
-    found: list[Size] = []
+    found: dict[str, list[Any]] = {part.name: [] for part in parts}
     folder = open_folder()
     try:
         for tier in [Tier(name) for name in tiers] or tiers_there_are(terms):
             with _failing(report, tier.value if tier else "the server"), Stage(terms, Exports(folder), tier) as stage:
                 _tell_servers(report, stage)
-                found += scale(stage) if sizes else []
+                for part in parts:
+                    with _failing(report, f"{part.name} on {stage.tier.value}"):
+                        found[part.name].extend(part.find(stage))
                 for name in names:
                     with _failing(report, f"{name} on {stage.tier.value}"):
                         report.results += MEASUREMENTS[name](stage)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if sizes:
-        whole = {"machine": report.machine, "scale": [size.as_dict() for size in found]}
-        print(json.dumps(whole) if as_json else table_of(found))
+    if parts:
+        print(_whole(report, found) if as_json else "\n\n".join(part.table(found[part.name]) for part in parts))
     else:
         print(json.dumps(report.as_dict()) if as_json else report.markdown() if markdown else report.table())
     for failure in report.failures:
         say(f"FAILED {failure}")
     sys.exit(1 if report.failures else 0)
+
+
+def _whole(report: Report, found: Mapping[str, Sequence[Any]]) -> str:
+    """The object of --json for what has no floor."""
+    lists = {name: [one.as_dict() for one in those] for name, those in found.items()}
+    whole = {"machine": report.machine, **lists}
+    return json.dumps({**whole, "failures": report.failures} if report.failures else whole)
 
 
 def _tell_servers(report: Report, stage: Stage) -> None:

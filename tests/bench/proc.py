@@ -43,6 +43,15 @@ def peak_mb(pid: int) -> float:
     return 0.0
 
 
+def share_mb(pid: int) -> float:
+    """Resident memory of a process, where pages that n processes have count as 1/n; 0 when it is gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
+
+
 def machine_seconds() -> tuple[float, float]:
     """CPU seconds of all cores since boot: (in all, stolen by the machine that this one runs on)."""
     fields = [int(ticks) / TICK for ticks in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]

@@ -1,6 +1,7 @@
 """What a row costs, and what a process holds, at other sizes: more processes, more rows, more series.
 
-What lives here: which sizes, and the table of them. What does not: a run (`once`). Nothing here has a floor.
+What lives here: which sizes, and the table of them. What does not: a run (`once`), more workers of the API (`crowd`).
+Nothing here has a floor.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import http.client
 import re
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,13 +18,13 @@ from urllib.parse import urlsplit
 from telemetry.embedded.children import Child, wait_until_ready
 from telemetry.embedded.logfiles import LogFile
 from tests.bench.crew import ENDING
-from tests.bench.proc import peak_mb
+from tests.bench.proc import cpu_of, peak_mb, share_mb
 from tests.bench.stage import BenchFailed, Stage
 from tests.fixtures.pipeline import ROOT, descendants
 from tests.fixtures.process import plain_env
 from tests.fixtures.store import Database
 
-WORDS = ("serve", "--api-port", "0", "--api-workers", "1", "--statement-timeout", "600")
+WORDS = ("serve", "--api-port", "0", "--statement-timeout", "600")
 PATIENCE = 60.0
 _SERVES = re.compile(r"serving the API url=(\S+)")
 
@@ -33,6 +34,8 @@ class Client:
 
     def __init__(self, child: Child, connection: http.client.HTTPConnection) -> None:
         self._child, self._connection = child, connection
+        self.place = connection.host, connection.port
+        """Host and port, to connect to once more."""
 
     def get(self, path: str) -> bytes:
         """The body of an answer."""
@@ -45,9 +48,23 @@ class Client:
             shutil.copyfileobj(response, file, 1 << 16)
 
     @property
+    def pid(self) -> int:
+        """The server's first process, which starts the workers."""
+        return self._child.pid or 0
+
+    @property
     def peak(self) -> float:
-        """The most memory that a process of the server ever took, in MB."""
-        return max(peak_mb(pid) for pid in descendants(self._child.pid or 0))
+        """The most memory that a worker ever took, in MB."""
+        return max(peak_mb(pid) for pid in descendants(self.pid))
+
+    @property
+    def share(self) -> float:
+        """Memory of all workers now, in MB; what processes have in common is divided among them."""
+        return sum(share_mb(pid) for pid in descendants(self.pid))
+
+    def cpu_of_workers(self) -> dict[int, float]:
+        """CPU seconds of each, by its process id."""
+        return {pid: cpu_of(pid) for pid in descendants(self.pid)}
 
     @contextmanager
     def _asked(self, path: str) -> Iterator[http.client.HTTPResponse]:
@@ -66,11 +83,11 @@ class Client:
 
 
 @contextmanager
-def serving(stage: Stage, database: Database) -> Iterator[Client]:
-    """`telemetry serve` over a database, one worker, and a client of it."""
-    log = LogFile(stage.folder / f"api-{database.name}.log")
+def serving(stage: Stage, database: Database, *words: str) -> Iterator[Client]:
+    """`telemetry serve` over a database, with more words perhaps, and a client of it."""
+    log = LogFile(stage.folder / f"api-{uuid.uuid4().hex}.log")  # it is read for where this one listens
     env = {**plain_env(), "PYTHONPATH": str(ROOT), "TELEMETRY_DATABASE_URL": database.reader}
-    child = Child([sys.executable, "-m", "telemetry", *WORDS], env=env, log=log, cwd=ROOT)
+    child = Child([sys.executable, "-m", "telemetry", *WORDS, *words], env=env, log=log, cwd=ROOT)
     child.start()
     try:
         wait_until_ready(child, "the API", lambda: bool(_SERVES.search(log.text())), PATIENCE)

@@ -19,8 +19,8 @@ MAX_LABELS = 16_384
 
 REMEMBERED, REMEMBERED_BYTES = 8_192, 2_000
 """Checked GPUs, and workloads, that a process keeps, and the longest JSON of one: 32 MB of it at most."""
-HEADS, HEAD_BYTES = 16, 1 << 18
-"""Beginnings of bodies whose dictionaries a process keeps, and the longest of them: 4 MB of it at most."""
+PARTS, PART_BYTES = 16, 1 << 17
+"""Whole dictionaries of each kind that a process keeps, and the longest JSON of one: 6 MB of it at most."""
 
 Labels = str
 """JSON of a label set, keys in byte order: an object whose null values stand for the column of that meaning,
@@ -139,13 +139,12 @@ def _object(body: bytes) -> dict[str, Any]:
 def _divided(body: bytes) -> tuple[Dictionaries | None, tuple[dict[str, Any], bytes] | None]:
     """The dictionaries that a body begins with, and its other fields with their JSON, where it can be divided so.
 
-    A fleet's are the same in block after block, and more bytes than the readings. It can when both parts are objects
-    by themselves: the first ends before a field then, not within one. Of two equal keys the last would hold.
+    Most items of a fleet's were in the block before, and they are more bytes than the readings. A body is divided at
+    the marks that encode() leaves between the parts; rightly so if each part is JSON by itself, which a mark within a
+    text or an item would not leave it. Any other body is read as a whole. Of two equal keys the last would hold.
     """
     cut = body.find(b',"time0":')
-    if cut < 0:
-        return None, None
-    known = (_head if cut <= HEAD_BYTES else _head.__wrapped__)(body[:cut])
+    known = _head(body[:cut]) if cut > 0 else None
     if known is None:
         return None, None
     rest = b"{" + body[cut + 1 :]
@@ -158,14 +157,29 @@ def _divided(body: bytes) -> tuple[Dictionaries | None, tuple[dict[str, Any], by
     return known, (doc, rest)
 
 
-@lru_cache(maxsize=HEADS)
 def _head(head: bytes) -> Dictionaries | None:
     """The dictionaries that this beginning of a body holds and nothing else; None: it does not, or not as it should."""
+    start, middle, last = b'{"gpus":[', b'],"metrics":[', b'],"workloads":['
+    metrics = head.find(middle)
+    workloads = head.find(last, metrics)
+    if metrics < 0 or workloads < 0 or not (head.startswith(start) and head.endswith(b"]")):
+        return None
+    parts = head[len(start) : metrics], head[metrics + len(middle) : workloads], head[workloads + len(last) : -1]
     try:
-        doc = orjson.loads(head + b"}")
-        return _dictionaries(doc) if doc.keys() == set(Dictionaries._fields) else None
+        return Dictionaries(*(_kept(read, part) for read, part in zip(_READERS, parts, strict=True)))
     except (orjson.JSONDecodeError, BlockError):
         return None
+
+
+def _kept(read: Any, part: bytes) -> Any:
+    return read(part) if len(part) <= PART_BYTES else read.__wrapped__(part)
+
+
+def _objects(part: bytes, known: Any) -> list[Any]:
+    """The items whose JSON this is, with commas between."""
+    if part and not (part.startswith(b"{") and part.endswith(b"}")):
+        raise BlockError("not a list of objects")
+    return [_remembered(b"{" + inner + b"}", known) for inner in part[1:-1].split(b"},{")] if part else []
 
 
 def _dictionaries(doc: dict[str, Any]) -> Dictionaries:
@@ -229,10 +243,31 @@ _known_gpu = lru_cache(maxsize=REMEMBERED)(_gpu)
 _known_workload = lru_cache(maxsize=REMEMBERED)(_workload)
 
 
+@lru_cache(maxsize=PARTS)
+def _gpus(part: bytes) -> list[Gpu]:
+    return _objects(part, _known_gpu)
+
+
+@lru_cache(maxsize=PARTS)
+def _metrics(part: bytes) -> list[str]:
+    return [_metric(item) for item in orjson.loads(b"[" + part + b"]")]
+
+
+@lru_cache(maxsize=PARTS)
+def _workloads(part: bytes) -> list[Workload]:
+    return _objects(part, _known_workload)
+
+
+_READERS = (_gpus, _metrics, _workloads)
+
+
+def _remembered(raw: bytes, known: Any) -> Any:
+    return known(raw) if len(raw) <= REMEMBERED_BYTES else known.__wrapped__(raw)
+
+
 def _items(doc: dict[str, Any], name: str, known: Any) -> list[Any]:
     """The items of a dictionary, checked: those of one fleet come again in every block."""
-    raws = map(orjson.dumps, _list(doc, name))
-    return [known(raw) if len(raw) <= REMEMBERED_BYTES else known.__wrapped__(raw) for raw in raws]
+    return [_remembered(orjson.dumps(item), known) for item in _list(doc, name)]
 
 
 def _named(kind: Any, item: object, name: str) -> Any:

@@ -60,6 +60,19 @@ def test_a_beginning_that_is_known_hides_nothing_behind_it() -> None:
             Block.decode("s:10", 4, "block/1", body[:-1] + end)
 
 
+@pytest.mark.parametrize("text", ["},{", ']},{"', '],"metrics":["', ',"time0":', '"},{"uuid":"'])
+def test_a_text_may_look_like_what_stands_between_items(text: str) -> None:
+    gpus = [{"uuid": text, "gpu_id": "0", "labels": text}, {"uuid": "GPU-2", "gpu_id": "1", "labels": {text: text}}]
+    block = decoded(gpus=gpus, metrics=[text], workloads=[{"pod": text, "labels": {"a": text}}])
+    assert [gpu.uuid for gpu in block.gpus] == [text, "GPU-2"]
+    assert [orjson.loads(gpu.labels) for gpu in block.gpus] == [text, {text: text}]
+    assert (block.metrics, block.workloads[0].pod, orjson.loads(block.workloads[0].labels)) == (
+        [text],
+        text,
+        {"a": text},
+    )
+
+
 def test_a_label_may_be_called_like_a_field() -> None:
     labels = {"job": "j", "time0": "t"}
     for _ in range(2):

@@ -1,4 +1,8 @@
-"""`python -m tests.bench`: each figure beside its floor, in one run on one machine."""
+"""`python -m tests.bench`: each figure beside its floor, in one run on one machine.
+
+Instead of that, `--scale` gives tables of what has no floor (more processes, rows, series and API workers), and
+`--explain` the server's plan of each statement of the reads that are measured, so that a slow one can be looked at.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ import click
 
 from telemetry.embedded import EmbeddedError
 from telemetry.store.tiers import Tier
-from tests.bench import broker, crowd, ingest, latency, reads, scale
+from tests.bench import broker, crowd, ingest, latency, plans, reads, scale
 from tests.bench.exports import Exports
 from tests.bench.machine import machine, servers
 from tests.bench.measure import Result
@@ -52,6 +56,7 @@ class Part:
 
 
 SCALE = (Part("scale", scale.scale, scale.markdown), Part("api", crowd.crowds, crowd.markdown))
+EXPLAIN = (Part("plans", plans.plans, plans.text),)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,16 +76,18 @@ SCALE = (Part("scale", scale.scale, scale.markdown), Part("api", crowd.crowds, c
 @click.option("--redis-url", help="Of a queue to use instead of an embedded one; its keys are removed in the end.")
 @click.option("--scale", "sizes", is_flag=True, help="What a row costs with more processes, rows and series, and"
               " what the API answers with more workers, instead.")  # fmt: skip
+@click.option("--explain", is_flag=True, help="EXPLAIN (ANALYZE, BUFFERS) of the reads' statements on the filled table,"
+              " instead.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="End with one object on standard output.")
 @click.option("--markdown", is_flag=True, help="Print the table of the README.")
-def main(only: Sequence[str], tiers: Sequence[str], sizes: bool, as_json: bool, markdown: bool, **values: Any) -> None:
+def main(only: Sequence[str], tiers: Sequence[str], markdown: bool, **values: Any) -> None:
     """Measure the project beside floors that are honest: the same data, machine and durability, in turns.
 
     Exit code 1: something could not be measured, or a run lost or doubled a row. A goal that is missed is no failure.
     TELEMETRY_EMBEDDED_PG_BIN names another PostgreSQL to run, one with TimescaleDB for instance.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are taken away then too
-    parts = SCALE if sizes else ()
+    as_json, parts = values.pop("as_json"), _instead(values.pop("sizes"), values.pop("explain"))
     names = [] if parts else [name for name in MEASUREMENTS if not only or name in only]
     terms = Terms(wanted=frozenset(names), **values)
     report = Report({**machine(), "servers": {}})
@@ -105,6 +112,10 @@ def main(only: Sequence[str], tiers: Sequence[str], sizes: bool, as_json: bool, 
     for failure in report.failures:
         say(f"FAILED {failure}")
     sys.exit(1 if report.failures else 0)
+
+
+def _instead(sizes: bool, explain: bool) -> Sequence[Part]:
+    return (*(SCALE if sizes else ()), *(EXPLAIN if explain else ()))
 
 
 def _whole(report: Report, found: Mapping[str, Sequence[Any]]) -> str:

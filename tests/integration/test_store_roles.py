@@ -164,7 +164,7 @@ def test_an_owner_who_may_create_no_roles_migrates_where_they_exist(
     url = f"{head}://{stranger}:x@{tail.partition('@')[2]}"
     try:
         with Session(url=url, name="telemetry-migrate@test") as session:
-            assert len(migrate(session)) == 3
+            assert migrate(session)[0] == "001_core.sql"
             assert migrate(session) == []
         assert ["no member of telemetry_writer" in vars(record)["why"] for record in caplog.records] == [True]
         assert privileges(empty_database, server.writer) == dict.fromkeys(TABLES, "SELECT") | WRITES
@@ -205,7 +205,7 @@ def test_roles_that_are_missing_are_made_or_done_without(bare: Database, caplog:
     store = Store(bare)
     with Session(url=bare.owner, name="telemetry-migrate@test") as session:
         bare.ask("ALTER ROLE telemetry NOCREATEROLE")
-        assert len(migrate(session)) == 3
+        assert migrate(session)[0] == "001_core.sql"
         assert len([record for record in caplog.records if "is missing" in vars(record)["why"]]) == 2
         assert ours() == (0, None)
         ledger = Ledger(session=session, source="s", length=None, stamped=False)

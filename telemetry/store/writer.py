@@ -5,6 +5,7 @@ who calls acknowledges after the commit.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import psycopg
@@ -12,7 +13,7 @@ import psycopg
 from telemetry.block import Block
 from telemetry.store.copy import copy_samples, days_of, pack
 from telemetry.store.dimensions import Dimensions
-from telemetry.store.errors import StoreError, StoreRefused
+from telemetry.store.errors import StoreError, StoreLocked, StoreRefused
 from telemetry.store.gate import Key, Standing, open_gate, standing_of
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query
@@ -34,6 +35,7 @@ class Writer:
         self._seen = Seen(session=session, dimensions=self._dimensions)
         self._generation = -1
         self._days: set[str] = set()
+        self._new_days: set[str] = set()
 
     def store(self, blocks: Sequence[Block]) -> list[Standing]:
         """Store blocks of different ids in one transaction; what became of each.
@@ -50,6 +52,7 @@ class Writer:
         if earlier:  # their collector may have died right after the commit
             self._dimensions.learn(kept)
         self._seen.touch(kept)
+        self._look_ahead()
         return [found[_key(block)] for block in blocks]
 
     def _ask(self, blocks: Sequence[Block]) -> dict[Key, Standing]:
@@ -133,6 +136,15 @@ class Writer:
             with self.session.use() as connection:
                 connection.execute(query("ensure_days"), {"days": missing[at : at + MAX_DAYS]})
         self._days.update(missing)
+        self._new_days.update(missing)
+
+    def _look_ahead(self) -> None:
+        """Have tomorrow's partition made once today's was needed, behind a commit: at midnight nobody waits for it."""
+        days, self._new_days = sorted(self._new_days), set()
+        if days:
+            # Somebody has locked the table: this day is asked for again when its first reading comes.
+            with suppress(StoreLocked), self.session.use() as connection:
+                connection.execute(query("ensure_tomorrow"), {"days": days})
 
     def _fill(self, connection: Connection, blocks: Sequence[Block], numbers: dict[Key, int]) -> None:
         """COPY the blocks' samples and insert their rejected rows, under their numbers in the ledger."""

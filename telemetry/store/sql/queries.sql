@@ -244,6 +244,12 @@ WHERE g.gpu = s.gpu;
 -- name: ensure_days
 SELECT ensure_days(%(days)s::date[]);
 
+-- name: ensure_tomorrow
+-- If today, by this server's clock, is among the days that were needed, data is live: the next day's partition is then
+-- there before its first reading. Files of the past make no day that has no readings.
+SELECT ensure_days(ARRAY[today + 1]) FROM (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date AS today) clock
+WHERE today = ANY(%(days)s::date[]);
+
 -- name: prune
 -- Ledger rows that were settled long ago become sums, and their numbers ranges; samples stay as they are. Never a row
 -- that a dead block's replay or reading again asks for (any of its id, as a message may have died before its rows were

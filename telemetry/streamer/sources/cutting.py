@@ -4,6 +4,7 @@ What lives here: where a field begins and ends in the bytes. What does not: what
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,19 @@ def cut_rows(piece: Slice, columns: int, changing: Sequence[int]) -> Cut | None:
     pieces = Pieces(piece.data, [place[whole] for place in places])
     cut = Cut(np.flatnonzero(right)[whole], pieces.all(pieces.same(leads)), pieces.all(pieces.changing(leads)))
     return cut.only(without_quote(cut.changing, len(cut.records)))
+
+
+def cut_row(row: bytes, columns: int, changing: Sequence[int]) -> tuple[list[bytes], list[bytes]] | None:
+    """The same of one row: (what stays the same, what changes); to be compared, as it may be none that can be cut."""
+    fields = row.rstrip(b"\r").split(b'","')
+    if len(fields) != columns:
+        return None
+    ends = list(accumulate(len(field) + 3 for field in fields))
+    opens = [ends[position - 1] if position else 1 for position in changing]
+    closes = [ends[position] - 3 - (position == columns - 1) for position in changing]
+    same = zip([0, *closes], [*opens, ends[-1] - 3], strict=True)
+    cut = [row[low:high] for low, high in same][changing[0] == 0 :]
+    return cut, [row[low:high] for low, high in zip(opens, closes, strict=True)]
 
 
 class Pieces:

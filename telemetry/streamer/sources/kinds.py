@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from telemetry.block import Gpu, Workload
 from telemetry.streamer.sources.cells import Cells, numbered_anew, times_in, values_in
 from telemetry.streamer.sources.columns import Layout
-from telemetry.streamer.sources.cutting import Cut, cut_rows
+from telemetry.streamer.sources.cutting import cut_row, cut_rows
 from telemetry.streamer.sources.order import Foreseen, Order, compare
 from telemetry.streamer.sources.readings import Readings, first_of_each, numbered, readings, sentinels
 from telemetry.streamer.sources.records import Records
@@ -36,12 +36,10 @@ ODD = 10_000
 """Rows in a row that cannot be cut after which a file is taken for one that is not quoted."""
 
 FEW = 0.05
-"""Part of the rows up to which new kinds are learnt only when they come again: a spoiled row has one of its own."""
-ONCE = 100_000
-"""Kinds of which it is known that they came once."""
+"""Part of the rows up to which those that are not as foreseen are handed back, and not learnt: most are spoiled."""
 
 PROBE = 8
-"""Rows that are cut to find out which kind comes next."""
+"""Rows that are looked at to find out which kind comes next."""
 PROBES = 8
 """How often in a slice: rows that are missing, or new, put all that follow out of step."""
 WAIT = 64
@@ -70,11 +68,11 @@ class Kinds:
         unread = {place: "" for place in set(range(len(layout.names))) - set(layout.wanted)}
         fields = {layout.column[name]: name for name in _SAMPLE if name in layout.column} | unread
         self._fields = sorted(fields.items())
+        self._positions = [position for position, _ in self._fields]
         self._numbers: dict[Key, int] = {}
         self._gpus: dict[Gpu, int] = {}
         self._metrics: dict[str, int] = {}
         self._workloads: dict[Workload, int] = {}
-        self._once: set[int] = set()
         self._parts = np.empty((0, 3), np.int32)  # gpu, metric, workload of each kind; -1: no reading can be usable
         self._order = Order()
         self._bytes = self._seen = self._known = self._odd = self._wait = self._pause = 0
@@ -119,22 +117,24 @@ class Kinds:
         return found.records, found.kinds, *times, *values_in(fields["value"])
 
     def _found(self, piece: Slice) -> Iterator[_Found]:
-        """The rows whose kinds are known: first those that come as foreseen, then others, which are learnt from."""
+        """The rows whose kinds are known: those that come as foreseen; where these are too few, others, learnt from."""
         kinds = np.full(len(piece), -1)
         for one in self._foreseen(piece):
             kinds[one.records] = one.kinds
             yield one
         rest = np.flatnonzero(kinds < 0)
-        foreseen = len(rest) < len(piece)
-        cut = self._cut(piece.only(rest) if foreseen else piece) if len(rest) else None
-        self._odd = 0 if foreseen or cut is not None else self._odd + len(piece)
+        if len(rest) <= FEW * len(piece):
+            self._odd = 0
+            return
+        cut = cut_rows(piece.only(rest), len(self.layout.names), self._positions)
+        self._odd = 0 if len(rest) < len(piece) or cut is not None else self._odd + len(piece)
         self._useful = self._odd < ODD
         if cut is None:
             return
-        kinds[rest[cut.records]] = number = self._recognise(cut.same, round(FEW * len(piece)))
-        cut = cut._replace(same=[]).only(number >= 0)
-        yield _Found(rest[cut.records], number[number >= 0], cut.changing)
-        self._order.learn(kinds, len(self._numbers), len(rest))
+        records = rest[cut.records]
+        kinds[records] = self._recognise(cut.same)
+        yield _Found(records, kinds[records], cut.changing)
+        self._order.learn(kinds, len(self._numbers), len(records))
 
     def _foreseen(self, piece: Slice) -> Iterator[_Found]:
         """Rows that are what was expected of them; less and less often asked for where they are not."""
@@ -157,21 +157,16 @@ class Kinds:
 
     def _probe(self, piece: Slice, at: int) -> tuple[int, Foreseen, list[int]] | None:
         """(a record, what is foreseen from there on, sizes of its changing fields): the first at `at` or soon after."""
-        cut = self._cut(piece.only(np.arange(at, min(at + PROBE, len(piece)))))
-        if cut is None:
-            return None
-        for row, record in enumerate((at + cut.records).tolist()):
-            kind = self._numbers.get(tuple(array[row].as_py() for array in cut.same))
+        for record in range(at, min(at + PROBE, len(piece))):
+            cut = cut_row(piece.raw(record), len(self.layout.names), self._positions)
+            kind = None if cut is None else self._numbers.get(tuple(cut[0]))
             foreseen = None if kind is None else self._order.foresee(kind, len(piece) - record)
-            if foreseen is not None:
-                return record, foreseen, [len(array[row].as_py()) for array in cut.changing]
+            if cut is not None and foreseen is not None:
+                return record, foreseen, [len(field) for field in cut[1]]
         return None
 
-    def _cut(self, piece: Slice) -> Cut | None:
-        return cut_rows(piece, len(self.layout.names), [position for position, _ in self._fields])
-
-    def _recognise(self, same: Sequence[Any], few: int) -> NDArray[np.int64]:
-        """The number of each row's kind; new kinds are learnt, a `few` only if they came before: else theirs is -1."""
+    def _recognise(self, same: Sequence[Any]) -> NDArray[np.int64]:
+        """The number of each row's kind; new kinds are learnt."""
         codes = np.zeros(len(same[0]), np.int32)
         columns = [array.dictionary_encode() for array in same]
         for column in columns:
@@ -184,22 +179,12 @@ class Kinds:
         found = list(map(self._numbers.get, keys))
         self._seen, self._known = self._seen + len(keys), self._known + len(keys) - found.count(None)
         if None in found:
-            new = [key for key, number in zip(keys, found, strict=True) if number is None]
-            self._learn(new if len(new) > few else self._again(new))
-        return np.array([self._numbers.get(key, -1) for key in keys], np.int64)[codes]
-
-    def _again(self, keys: Sequence[Key]) -> list[Key]:
-        """Those of the keys that came before."""
-        again = [key for key in keys if hash(key) in self._once]
-        if len(self._once) > ONCE:
-            self._once.clear()
-        self._once.update(map(hash, keys))
-        return again
+            self._learn([key for key, number in zip(keys, found, strict=True) if number is None])
+            found = list(map(self._numbers.get, keys))
+        return np.array(found, np.int64)[codes]
 
     def _learn(self, keys: Sequence[Key]) -> None:
         """Read one row of each kind, with samples for the fields that change."""
-        if not keys:
-            return
         samples = [_SAMPLE.get(name, b"x") for _, name in self._fields]
         rows = [_row((b'"', *key) if self._leads else key, samples) for key in keys]
         ends = np.cumsum([len(row) + 1 for row in rows]) - 1

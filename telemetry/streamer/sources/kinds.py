@@ -42,6 +42,8 @@ PROBE = 8
 """Rows that are looked at to find out which kind comes next."""
 PROBES = 8
 """How often in a slice: rows that are missing, or new, put all that follow out of step."""
+OUT_OF_STEP = 100
+"""Rows that could be recognised in the time that finding out takes."""
 WAIT = 64
 """Most slices in which nothing is foreseen after it went wrong."""
 
@@ -119,22 +121,21 @@ class Kinds:
     def _found(self, piece: Slice) -> Iterator[_Found]:
         """The rows whose kinds are known: those that come as foreseen; where these are too few, others, learnt from."""
         kinds = np.full(len(piece), -1)
-        for one in self._foreseen(piece):
+        foreseen = list(self._foreseen(piece))
+        for one in foreseen:
             kinds[one.records] = one.kinds
-            yield one
+        yield from foreseen
         rest = np.flatnonzero(kinds < 0)
-        if len(rest) <= FEW * len(piece):
+        if len(rest) <= FEW * len(piece) and len(foreseen) < 2:
             self._odd = 0
             return
-        cut = cut_rows(piece.only(rest), len(self.layout.names), self._positions)
+        cut = cut_rows(Slice([piece.some(rest)]), len(self.layout.names), self._positions) if len(rest) else None
         self._odd = 0 if len(rest) < len(piece) or cut is not None else self._odd + len(piece)
         self._useful = self._odd < ODD
-        if cut is None:
-            return
-        records = rest[cut.records]
-        kinds[records] = self._recognise(cut.same)
-        yield _Found(records, kinds[records], cut.changing)
-        self._order.learn(kinds, len(self._numbers), len(records))
+        if cut is not None:
+            kinds[rest[cut.records]] = number = self._recognise(cut.same)
+            yield _Found(rest[cut.records], number, cut.changing)
+        self._order.learn(kinds, len(self._numbers), len(rest) + OUT_OF_STEP * len(foreseen[1:]))
 
     def _foreseen(self, piece: Slice) -> Iterator[_Found]:
         """Rows that are what was expected of them; less and less often asked for where they are not."""

@@ -50,12 +50,11 @@ class Slice:
     def __len__(self) -> int:
         return len(self.broken)
 
-    def only(self, records: NDArray[np.int64]) -> "Slice":
-        """Some of its records, in ascending order."""
+    def some(self, records: NDArray[np.int64]) -> Records:
+        """Some of its records, in ascending order; no longer a piece of the file."""
         data, first = self._bytes(records)
         sizes = self.ends[records] - self.starts[records]
-        part = Records(0, data, first, first + sizes, self.broken[records], self._joined)
-        return Slice([part])
+        return Records(0, data, first, first + sizes, self.broken[records], self._joined)
 
     def raw(self, record: int) -> bytes:
         """The bytes of one record."""

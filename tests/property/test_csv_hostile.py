@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from telemetry.streamer.errors import SourceError
-from telemetry.streamer.sources.csvfile import PARSED_BYTES
+from telemetry.streamer.sources.csvfile import SLICE_BYTES
 from tests.fixtures.exports import NAMES, checked, everything, export, quoted, row, source_of
 from tests.fixtures.hostile import FILES, opinion, well_formed
 
@@ -54,7 +54,7 @@ def test_a_block_of_long_rows_that_is_parsed_piece_by_piece_is_the_same_block() 
         value = {0: "", 1: "nan"}.get(i % 50, str(i))
         rows.append(quoted([*row(**fields, value=value), note][: 12 if i % 60 == 5 else 13]))
     content = export(*rows, names=[*NAMES, "note"])
-    assert len(content) > 2 * PARSED_BYTES
+    assert len(content) > 2 * SLICE_BYTES
     with source_of(content) as source:
         whole = everything(source)
         assert len(whole) == 400 - 8

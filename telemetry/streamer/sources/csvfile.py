@@ -28,10 +28,8 @@ from telemetry.streamer.sources.readings import Readings, in_order, merged, read
 from telemetry.streamer.sources.records import CHUNK, MAX_RECORD, Records, scan
 from telemetry.streamer.sources.slices import Slice
 
-SLICE_BYTES = 1 << 20
-"""Pieces that are smaller are looked at together, larger ones by themselves: so the processor's cache holds them."""
-PARSED_BYTES = 8 << 20
-"""About how much is read field by field at a time: some 18,000 rows of an export, 128 of the longest."""
+SLICE_BYTES = 8 << 20
+"""About how much of the file is parsed at a time: some 18,000 rows of an export, 128 of the longest."""
 
 
 class _Stamp(NamedTuple):
@@ -41,26 +39,6 @@ class _Stamp(NamedTuple):
     inode: int
     size: int
     modified_ns: int
-
-
-class _Others:
-    """Records of a range that nobody recognised, and their numbers in it: read together, as each time takes a while."""
-
-    def __init__(self) -> None:
-        self._parts: list[Records] = []
-        self._numbers: list[NDArray[np.int64]] = []
-        self.size = 0
-
-    def add(self, piece: Slice, records: NDArray[np.int64], first: int) -> None:
-        """Records of a piece that begins at record `first` of the range."""
-        if len(records):
-            self._parts.append(piece.some(records))
-            self._numbers.append(first + records)
-            self.size += len(self._parts[-1].data)
-
-    def together(self) -> tuple[Slice, NDArray[np.int64]]:
-        """All of them."""
-        return Slice(self._parts), np.concatenate(self._numbers)
 
 
 class CsvSource:
@@ -181,52 +159,54 @@ class CsvSource:
         """The usable readings of a range, `row` counted from its start, and the rejected ones."""
         parts: list[Readings] = []
         rejected: list[Rejection] = []
-        others = _Others()
         done = 0
         for piece in self._slices(first_row, rows):
-            known, unknown = self._kinds.readings(piece)
-            if known is not None:
-                parts.append(known._replace(row=known.row + done))
-            others.add(piece, unknown, done)
-            done += len(piece)
-            if others.size >= PARSED_BYTES or (done * self.per_record == rows and others.size):
-                got, bad = self._read_anew(*others.together())
-                others = _Others()
-                parts.append(got)
-                rejected.extend(bad)
-        return in_order(merged(parts)), rejected
+            got, bad = self._understood(piece)
+            parts.append(got._replace(row=got.row + done))
+            rejected.extend(Rejection(done + number, why, raw) for number, why, raw in bad)
+            done += len(piece) * self.per_record
+        return merged(parts), rejected
 
-    def _read_anew(self, piece: Slice, number: NDArray[np.int64]) -> tuple[Readings, list[Rejection]]:
-        """The same of records with these numbers (int64) in a range, field by field."""
+    def _understood(self, piece: Slice) -> tuple[Readings, list[Rejection]]:
+        """The same of one slice."""
+        known, others = self._kinds.readings(piece)
+        if known is not None and not len(others):
+            return known, []
+        got, rejected = self._read_anew(piece, others)
+        return (got if known is None else in_order(merged([known, got]))), rejected
+
+    def _read_anew(self, piece: Slice, records: NDArray[np.int64]) -> tuple[Readings, list[Rejection]]:
+        """The same of some records of a slice, field by field."""
         per = self.per_record
-        columns, kept, bad = piece.parse(self._layout.names, self._layout.wanted, np.arange(len(piece)))
+        columns, kept, bad = piece.parse(self._layout.names, self._layout.wanted, records)
         got = readings(self._layout, columns, len(kept))
-        row = number[kept][got.row // per] * per + got.row % per
-        faults = {(int(kept[at // per]), at % per): reason for at, reason in got.faults}
-        faults |= {(record, part): reason for record, reason in bad.items() for part in range(per)}
-        texts = {record: piece.text(record) for record, _ in faults}
+        row = kept[got.row // per] * per + got.row % per
+        faults = {int(kept[number // per]) * per + number % per: reason for number, reason in got.faults}
+        faults |= {record * per + part: reason for record, reason in bad.items() for part in range(per)}
+        texts = {record: piece.text(record) for record in {number // per for number in faults}}
         return got._replace(row=row, faults=[]), [
-            Rejection(int(number[record]) * per + part, why, texts[record])
-            for (record, part), why in sorted(faults.items())
+            Rejection(number, why, texts[number // per]) for number, why in sorted(faults.items())
         ]
 
     def _slices(self, first_row: int, rows: int) -> Iterator[Slice]:
-        """The records of a range of readings, beginning anew at the end of the file, CHUNK bytes or so at a time."""
+        """The records of a range of readings, beginning anew at the end of the file, SLICE_BYTES or so at a time."""
         if rows < 1 or first_row < 0 or first_row % self.per_record or rows % self.per_record:
             raise ValueError(f"readings {first_row} + {rows} are not whole rows of {self.per_record}")
         first, count = first_row // self.per_record, rows // self.per_record
-        small: list[Records] = []
+        parts: list[Records] = []
+        size = 0
         while count > 0:
             start = first % self._index.records
             take = min(count, self._index.records - start)
             for part in self._find(start, take):
-                small.append(part)
-                if sum(len(one.data) for one in small) >= SLICE_BYTES:
-                    yield Slice(small)
-                    small = []
+                parts.append(part)
+                size += len(part.data)
+                if size >= SLICE_BYTES:
+                    yield Slice(parts)
+                    parts, size = [], 0
             first, count = first + take, count - take
-        if small:
-            yield Slice(small)
+        if parts:
+            yield Slice(parts)
 
     def _find(self, first: int, count: int) -> Iterator[Records]:
         """The records first .. first + count - 1, some at a time."""

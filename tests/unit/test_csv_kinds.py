@@ -74,7 +74,7 @@ def of_fleet(turn: int) -> Slice:
 
 def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "COST", 0)
-    monkeypatch.setattr(kinds, "JUDGED_AT", 80 * len(GOOD))
+    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
     known = Kinds(LAYOUT)
     for turn in range(3):
         piece = piece_of([quoted(row(labels_raw=f'job="{turn}.{i}"')) for i in range(50)])
@@ -85,8 +85,8 @@ def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("fleets", [1, 2, 12])
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, fleets: int) -> None:
     monkeypatch.setattr(kinds, "COST", 0)
-    monkeypatch.setattr(kinds, "JUDGED_AT", 80 * len(GOOD))
-    monkeypatch.setattr(kinds, "REMEMBERED", 600 * len(GOOD))
+    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
+    monkeypatch.setattr(kinds, "REMEMBERED", 300 * len(GOOD))
     known = Kinds(LAYOUT)
     for turn in range(24):
         piece = of_fleet(turn % fleets)

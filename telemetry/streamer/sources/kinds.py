@@ -8,6 +8,7 @@ What lives here: recognising, and handing back every row that is anything else. 
 (`readings`), how it is cut (`cutting`), how CSV is divided (`slices`); whoever is not recognised goes that way.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,18 +19,18 @@ from telemetry.block import Gpu, Workload
 from telemetry.streamer.sources.cells import Cells, numbered_anew, times_in, values_in
 from telemetry.streamer.sources.columns import Layout
 from telemetry.streamer.sources.cutting import cut_row, cut_rows
-from telemetry.streamer.sources.order import Foreseen, Order, compare
+from telemetry.streamer.sources.order import Foreseen, Key, Order, compare
 from telemetry.streamer.sources.readings import Readings, first_of_each, numbered, readings, sentinels
 from telemetry.streamer.sources.records import Records
 from telemetry.streamer.sources.slices import Slice, fields_of
 
-REMEMBERED = 96 << 20
+REMEMBERED = 64 << 20
 """Bytes of rows that are remembered: some 80,000 series of an export."""
-JUDGED_AT = 3 << 20
+JUDGED_AT = 2 << 20
 """Bytes from which on it must be plausible that rows will be met again."""
 
 COST = 300
-"""Bytes that a kind takes beside those of its row, which are kept twice: its key, its place in the dictionary .."""
+"""Bytes that a kind takes beside those of its row: its digest, its place in the dictionary, its numbers."""
 MOST_UNREAD = 30
 """Columns that nobody reads, up to which cutting them out is worth it."""
 ODD = 10_000
@@ -51,7 +52,6 @@ _SAMPLE = {"timestamp": b"2001-02-03T04:05:06Z", "value": b"1.5"}
 """What stands in the changing fields when a row of a new kind is read; in one that nobody reads, an x."""
 
 _Item = TypeVar("_Item")
-Key = tuple[bytes, ...]
 
 
 class _Found(NamedTuple):
@@ -71,7 +71,7 @@ class Kinds:
         fields = {layout.column[name]: name for name in _SAMPLE if name in layout.column} | unread
         self._fields = sorted(fields.items())
         self._positions = [position for position, _ in self._fields]
-        self._numbers: dict[Key, int] = {}
+        self._numbers: dict[bytes, int] = {}  # of each kind, by a digest: the order keeps the bytes
         self._gpus: dict[Gpu, int] = {}
         self._metrics: dict[str, int] = {}
         self._workloads: dict[Workload, int] = {}
@@ -135,12 +135,12 @@ class Kinds:
         if cut is not None:
             kinds[rest[cut.records]] = number = self._recognise(cut.same)
             yield _Found(rest[cut.records], number, cut.changing)
-        self._order.learn(kinds, len(self._numbers), len(rest) + OUT_OF_STEP * len(foreseen[1:]))
+        self._order.learn(kinds, len(rest) + OUT_OF_STEP * len(foreseen[1:]))
 
     def _foreseen(self, piece: Slice) -> Iterator[_Found]:
         """Rows that are what was expected of them; less and less often asked for where they are not."""
         self._pause -= 1
-        self._order.lay_out(self._numbers)
+        self._order.lay_out()
         if self._pause > 0 or not self._order.known:
             return
         at, met = 0, 0
@@ -160,7 +160,7 @@ class Kinds:
         """(a record, what is foreseen from there on, sizes of its changing fields): the first at `at` or soon after."""
         for record in range(at, min(at + PROBE, len(piece))):
             cut = cut_row(piece.raw(record), len(self.layout.names), self._positions)
-            kind = None if cut is None else self._numbers.get(tuple(cut[0]))
+            kind = None if cut is None else self._numbers.get(_digest(cut[0]))
             foreseen = None if kind is None else self._order.foresee(kind, len(piece) - record)
             if cut is not None and foreseen is not None:
                 return record, foreseen, [len(field) for field in cut[1]]
@@ -177,11 +177,12 @@ class Kinds:
         first = first_of_each(codes)
         texts = (map(one.dictionary.to_pylist().__getitem__, one.indices.to_numpy()[first].tolist()) for one in columns)
         keys: list[Key] = list(zip(*texts, strict=True))
-        found = list(map(self._numbers.get, keys))
+        digests = list(map(_digest, keys))
+        found = list(map(self._numbers.get, digests))
         self._seen, self._known = self._seen + len(keys), self._known + len(keys) - found.count(None)
         if None in found:
             self._learn([key for key, number in zip(keys, found, strict=True) if number is None])
-            found = list(map(self._numbers.get, keys))
+            found = list(map(self._numbers.get, digests))
         return np.array(found, np.int64)[codes]
 
     def _learn(self, keys: Sequence[Key]) -> None:
@@ -201,8 +202,9 @@ class Kinds:
         parts[[at for at, row in enumerate(rows) if not self._is_cut_right(row)]] = -1
         first = len(self._parts)
         self._parts = np.concatenate((self._parts, parts))
-        self._numbers |= {key: first + at for at, key in enumerate(keys)}
-        self._bytes += 2 * int(ends[-1]) + COST * len(keys)
+        self._numbers |= {_digest(key): first + at for at, key in enumerate(keys)}
+        self._order.add(keys)
+        self._bytes += int(ends[-1]) + COST * len(keys)
 
     def _is_cut_right(self, row: bytes) -> bool:
         """Whether the samples are whole fields: then so is whatever holds no quote in their place.
@@ -238,6 +240,13 @@ class Kinds:
 def _row(same: Sequence[bytes], changing: Sequence[bytes]) -> bytes:
     """A row of its pieces."""
     return b"".join(part for pair in zip(same, [*changing, b""], strict=True) for part in pair)
+
+
+def _digest(key: Sequence[bytes]) -> bytes:
+    """128 bits, so that two keys never share one, whoever wrote them."""
+    return hashlib.blake2b(
+        b"\n".join(b"%d" % len(part) for part in key) + b"\n" + b"".join(key), digest_size=16
+    ).digest()
 
 
 def _joined(parts: Sequence[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:

@@ -4,7 +4,7 @@ What lives here: which kind followed which, and which rows are what was foreseen
 all rows that are anything else (`kinds`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -22,6 +22,10 @@ AT_ONCE = 1_000
 """Rows that are compared at a time: their copies stay in the processor's cache."""
 LOST = 16
 """Rows on end that are otherwise after which the file is out of step."""
+
+
+Key = tuple[bytes, ...]
+"""The pieces of a row that stay the same."""
 
 
 class Foreseen(NamedTuple):
@@ -43,6 +47,7 @@ class Order:
         self._kinds = self._ends = self._next = np.empty(0, np.int64)
         self._place = np.empty(0, np.int64)
         self._same: list[Any] = []
+        self._new: list[Key] = []
         self._sizes: list[NDArray[np.int64]] = []
         self._missed = 0
 
@@ -51,14 +56,17 @@ class Order:
         """Whether anything can be foreseen."""
         return len(self._kinds) > 0
 
-    def learn(self, kinds: NDArray[np.int64], number: int, missed: int) -> None:
-        """These came one after the other (-1: a row of no kind), `missed` unforeseen; there are `number` kinds now.
+    def add(self, keys: Sequence[Key]) -> None:
+        """New kinds, numbered on, by the pieces that stay the same of their rows."""
+        self._new.extend(keys)
+        self._after, self._instead = (np.append(of, np.full(len(keys), -1)) for of in (self._after, self._instead))
+
+    def learn(self, kinds: NDArray[np.int64], missed: int) -> None:
+        """These came one after the other (-1: a row of no kind), `missed` of them unforeseen.
 
         What contradicts the order is believed when it comes twice: a series that is missing once soon comes again.
         """
         self._missed += missed
-        more = np.full(max(0, number - len(self._after)), -1)
-        self._after, self._instead = np.append(self._after, more), np.append(self._instead, more)
         pairs = (kinds[:-1] >= 0) & (kinds[1:] >= 0)
         before, after = kinds[:-1][pairs], kinds[1:][pairs]
         believed = (self._after[before] < 0) | (self._instead[before] == after)
@@ -66,29 +74,27 @@ class Order:
         self._instead[before[news]] = after[news]
         self._after[before[believed]] = after[believed]
 
-    def lay_out(self, numbers: Mapping[tuple[bytes, ...], int]) -> None:
-        """Take up what was learnt, when as much was missed by it as this costs.
-
-        `numbers` are those of the kinds by what their rows hold, in ascending order.
-        """
-        if 2 * self._missed <= len(self._kinds) or not numbers:
+    def lay_out(self) -> None:
+        """Take up what was learnt, when as much was missed by it as this costs."""
+        if 2 * self._missed <= len(self._kinds) or not len(self._after):
             return
-        keys = list(numbers)
-        order = _chained(self._after.tolist())
-        self._kinds = np.array(order, np.int64)
-        self._place = np.full(len(self._after), -1)
-        self._place[self._kinds] = np.arange(len(order))
+        stands = np.append(self._place, np.arange(len(self._place), len(self._after)))
+        self._kinds = np.array(_chained(self._after.tolist()), np.int64)
+        self._place = np.empty(len(self._after), np.int64)
+        self._place[self._kinds] = np.arange(len(self._kinds))
         follows = self._after[self._kinds]
         self._ends = np.flatnonzero(follows != np.append(self._kinds[1:], -2)) + 1
         last = follows[self._ends - 1]
         self._next = np.where(last >= 0, self._place[last], -1)
-        self._same = [pa.array([keys[kind][at] for kind in order], pa.binary()) for at in range(len(keys[0]))]
-        self._sizes = [np.diff(np.frombuffer(array.buffers()[1], np.int32)[: len(order) + 1]) for array in self._same]
-        self._missed = 0
+        new = [pa.array(pieces, pa.binary()) for pieces in zip(*self._new, strict=True)]
+        laid = [pa.concat_arrays(both) for both in zip(self._same or new, new, strict=True)] if new else self._same
+        self._same = [array.take(pa.array(stands[self._kinds])) for array in (laid if self._same else new)]
+        self._sizes = [pc.binary_length(array).to_numpy().astype(np.int64) for array in self._same]
+        self._new, self._missed = [], 0
 
     def foresee(self, kind: int, rows: int) -> Foreseen | None:
         """The rows from one of this kind on, at most so many; None when nothing is known of it."""
-        if kind >= len(self._place) or self._place[kind] < 0:
+        if kind >= len(self._place):
             return None
         runs: list[tuple[int, int]] = []
         at = int(self._place[kind])
@@ -99,7 +105,7 @@ class Order:
             rows, at = rows - (end - at), int(self._next[run])
         kinds = np.concatenate([self._kinds[low:high] for low, high in runs])
         same = [pa.chunked_array([array[low:high] for low, high in runs]) for array in self._same]
-        sizes = [np.concatenate([size[low:high] for low, high in runs]).astype(np.int64) for size in self._sizes]
+        sizes = [np.concatenate([size[low:high] for low, high in runs]) for size in self._sizes]
         return Foreseen(kinds, same, sizes)
 
 

@@ -1,11 +1,12 @@
 """Kept indexes: used for the very file they were made of, from a folder that is ours alone, and for nothing else."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from shutil import copytree
@@ -17,7 +18,7 @@ from telemetry.streamer.sources import indexfile
 from telemetry.streamer.sources.csvfile import CsvSource
 from telemetry.streamer.sources.index import Index, build
 from telemetry.streamer.sources.indexcache import ENTRIES, IndexCache, Stamp, check_times
-from telemetry.streamer.sources.indexfile import MOST_BYTES
+from telemetry.streamer.sources.indexfile import MOST_BYTES, decode, encode
 from tests.fixtures.clock import ManualClock
 from tests.fixtures.exports import export, row
 from tests.fixtures.process import clean_env
@@ -186,6 +187,36 @@ def test_the_index_of_a_file_that_changes_meanwhile_is_not_kept(
     assert Use(path, folder, during=lambda: change(path)).made
     assert entry_in(folder).stat().st_size < 100
     assert Use(path, folder).made
+
+
+def test_an_index_of_less_than_the_file_is_neither_kept_nor_used(path: Path, folder: Path) -> None:
+    cache = IndexCache(folder=folder, least_bytes=LEAST, clock=ManualClock(time.time() + 10))
+    seen = len(CONTENT) - len(LINE)  # whoever opened the file did so before its last row was written
+    with path.open("rb") as file:
+
+        def make(_progress: object) -> Index:
+            return build(lambda at, size: read_of(file.fileno(), at, max(0, min(size, seen - at))), BODY, FIELDS)
+
+        assert cache.index(file.fileno(), (BODY, FIELDS), make, None).size == seen
+    use = Use(path, folder)
+    assert (use.made, use.right) == (True, True)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"7", b'{"digest":1}'])
+def test_what_is_no_index_is_none_whatever_its_checksum(path: Path, folder: Path, body: bytes) -> None:
+    Use(path, folder)
+    [entry] = folder.iterdir()
+    checksum = hashlib.sha256(entry.name.encode() + body).hexdigest().encode()
+    entry.write_bytes(checksum + b"\n" + body)
+    use = Use(path, folder)
+    assert (use.made, use.right) == (True, True)
+
+
+def test_a_field_of_another_type_makes_no_index(path: Path) -> None:
+    with path.open("rb") as file:
+        index = build(partial(read_of, file.fileno()), BODY, FIELDS)
+    with pytest.raises(TypeError, match="records"):
+        decode(encode(replace(index, records="x")))  # type: ignore[arg-type]
 
 
 def test_a_file_that_has_just_changed_is_neither_kept_nor_looked_up(path: Path, folder: Path) -> None:

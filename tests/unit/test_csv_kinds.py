@@ -93,3 +93,10 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, fleets: 
         found, others = recognised(known, piece)
         assert (found, others) == (field_by_field(piece), set()) or (fleets == 12 and not found)
     assert bool(others) == (fleets == 12)  # it gave up on what it forgets before it comes again
+
+
+def test_a_fleet_whose_every_gpu_has_a_pod_of_its_own_is_recognised_at_its_second_tick() -> None:
+    known = Kinds(LAYOUT)
+    tick = [quoted(row(uuid=f"GPU-{g}", pod=f"pod-{g}", metric_name=f"m{k}")) for k in range(5) for g in range(1_000)]
+    for _ in range(3):
+        assert recognised(known, piece_of(tick))[1] == set()

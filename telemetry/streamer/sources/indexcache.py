@@ -78,7 +78,7 @@ class IndexCache:
         if entry is None:
             return make(progress)
         with closing(entry):
-            found = self._awaited(entry, progress)
+            found = self._awaited(entry, stamp.size, progress)
             return _made(entry, stamp, file, make, progress) if found is None else found
 
     def _entry(self, stamp: Stamp, shape: tuple[int, int]) -> IndexFile:
@@ -91,12 +91,12 @@ class IndexCache:
         finally:
             os.close(folder)
 
-    def _awaited(self, entry: IndexFile, progress: Progress) -> Index | None:
-        """The index, as soon as it is there; None when this process is to make it."""
+    def _awaited(self, entry: IndexFile, size: int, progress: Progress) -> Index | None:
+        """The index of so many bytes, as soon as it is there; None when this process is to make it."""
         done, since = -1, self._clock.monotonic()
         while True:
             mine = entry.lock()
-            if (found := entry.read()) is not None:
+            if (found := entry.read()) is not None and found.size == size:
                 log_event(log, logging.DEBUG, "took the index of the file from the cache", folder=self._folder)
                 _tell(progress, found.size)
                 return found
@@ -117,7 +117,7 @@ def _made(entry: IndexFile, stamp: Stamp, file: int, make: Callable[[Progress], 
         _tell(progress, done)
 
     index = make(both)
-    if _stamp(file) == stamp:
+    if _stamp(file) == stamp and index.size == stamp.size:  # who opened the file may have seen it shorter
         entry.keep(index)
     return index
 

@@ -11,7 +11,7 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, cast, get_origin, get_type_hints
 
 import numpy as np
 import orjson
@@ -117,7 +117,13 @@ def encode(index: Index) -> bytes:
 
 def decode(body: bytes) -> Index:
     """The index again. Raises ValueError or TypeError when it is none, or has other fields than those of today."""
-    values = {name: _array(value) if isinstance(value, dict) else value for name, value in orjson.loads(body).items()}
+    found = orjson.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError("an index is an object")
+    values = {name: _array(value) if isinstance(value, dict) else value for name, value in found.items()}
+    for name, kind in get_type_hints(Index).items():
+        if type(values.get(name)) is not (get_origin(kind) or kind):
+            raise TypeError(f"{name} of an index is of another type")
     return Index(**cast(Any, values))
 
 

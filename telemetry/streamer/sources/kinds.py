@@ -26,8 +26,8 @@ from telemetry.streamer.sources.slices import Slice, fields_of
 
 REMEMBERED = 64 << 20
 """Bytes of rows that are remembered: some 80,000 series of an export."""
-JUDGED_AT = 2 << 20
-"""Bytes from which on it must be plausible that rows will be met again."""
+JUDGED_AT = 8 << 20
+"""Bytes from which on it must be plausible that rows will be met again: some 10,000 series."""
 
 COST = 300
 """Bytes that a kind takes beside those of its row: its digest, its place in the dictionary, its numbers."""
@@ -140,9 +140,9 @@ class Kinds:
     def _foreseen(self, piece: Slice) -> Iterator[_Found]:
         """Rows that are what was expected of them; less and less often asked for where they are not."""
         self._pause -= 1
-        self._order.lay_out()
-        if self._pause > 0 or not self._order.known:
+        if self._pause > 0:
             return
+        self._order.lay_out()
         at, met = 0, 0
         for _ in range(PROBES):
             first = self._probe(piece, at)
@@ -150,6 +150,7 @@ class Kinds:
                 break
             cut, kinds, at = compare(piece, *first, names=[name for _, name in self._fields], leads=self._leads)
             met += len(kinds)
+            self._seen, self._known = self._seen + len(kinds), self._known + len(kinds)
             yield _Found(cut.records, kinds, cut.changing)
             if at >= len(piece):
                 break
@@ -225,7 +226,7 @@ class Kinds:
         """
         again = 2 * self._known > self._seen
         parts = len(self._gpus) + len(self._metrics) + len(self._workloads)
-        fleet = 3 * parts < len(self._numbers)
+        fleet = 2 * parts < len(self._numbers)
         if self._limit < REMEMBERED and (again or fleet):
             self._limit = REMEMBERED
             return

@@ -51,11 +51,6 @@ class Order:
         self._sizes: list[NDArray[np.int64]] = []
         self._missed = 0
 
-    @property
-    def known(self) -> bool:
-        """Whether anything can be foreseen."""
-        return len(self._kinds) > 0
-
     def add(self, keys: Sequence[Key]) -> None:
         """New kinds, numbered on, by the pieces that stay the same of their rows."""
         self._new.extend(keys)

@@ -23,7 +23,6 @@ AT_ONCE = 1_000
 LOST = 16
 """Rows on end that are otherwise after which the file is out of step."""
 
-
 Key = tuple[bytes, ...]
 """The pieces of a row that stay the same."""
 
@@ -82,8 +81,9 @@ class Order:
         last = follows[self._ends - 1]
         self._next = np.where(last >= 0, self._place[last], -1)
         new = [pa.array(pieces, pa.binary()) for pieces in zip(*self._new, strict=True)]
-        laid = [pa.concat_arrays(both) for both in zip(self._same or new, new, strict=True)] if new else self._same
-        self._same = [array.take(pa.array(stands[self._kinds])) for array in (laid if self._same else new)]
+        old = self._same or [array[:0] for array in new]
+        every = [pa.concat_arrays(both) for both in zip(old, new, strict=True)] if new else old
+        self._same = [array.take(pa.array(stands[self._kinds])) for array in every]
         self._sizes = [pc.binary_length(array).to_numpy().astype(np.int64) for array in self._same]
         self._new, self._missed = [], 0
 

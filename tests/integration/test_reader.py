@@ -59,7 +59,7 @@ def test_threads_share_the_pool_and_get_the_same_answers(reader: Reader, databas
 
 
 def test_when_all_connections_are_in_use_a_question_is_refused_and_not_kept_waiting(database: Database) -> None:
-    pool = Pool(url=database.reader, size=1, wait=0.1)
+    pool = Pool(url=database.reader, size=1, wait=2.0)  # the first one must be made in that time
     with pool.use(), pytest.raises(StoreBusy, match="all 1 connections"), pool.use():
         pass
     pool.close()

@@ -40,10 +40,14 @@ KINDS: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "an open quote": (3, lambda i: b'"' * (i == 0) + (b"x" * 200 + b",\n") * (MEGABYTE // 200)),
 }
 ONE_ROW = ("one giant line", "blank lines")
+USUAL = ("rows", "rows of their own labels", "rows of great length", "rows too long by far", "one giant line")
+"""Those that every run of the suite measures; the others take minutes."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in USUAL else pytest.param(kind, marks=pytest.mark.costly) for kind in KINDS]
+)
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
     least, piece = KINDS[kind]
 

@@ -104,6 +104,10 @@ class Blueprint(flask_smorest.Blueprint):
 
         return decorate
 
+    def lists(self, schema: type[Schema], description: str, example: Mapping[str, Any], **more: Any) -> Any:
+        """Document an answer of `answers.listing`: objects of one kind; `example` is one of them."""
+        return self.response(200, schema(many=True), description=description, example=[example], **more)
+
     def _refusal(self, status: int) -> Callable[[Any], Any]:
         slug, title, detail = _REFUSALS[status]
         example = {

@@ -6,34 +6,22 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from flask import Response, g, request
-from marshmallow import fields, validate
 
 from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.runtime import log_event
 from telemetry.store.errors import StoreError
 from telemetry.store.pages import Position, Readings
 from webapi import formats, paging, times
+from webapi.answers import FormatQuery
 from webapi.contract import PAGE_HEADERS, Blueprint
 from webapi.gpus import GPU_PARAMETER, find
-from webapi.schemas import (
-    PAGE_ROWS,
-    RECORD_EXAMPLE,
-    Choice,
-    Cursor,
-    Limit,
-    Query,
-    TelemetryRecordSchema,
-    Text,
-    Time,
-)
+from webapi.ranges import RangeQuery, asked_range, metrics_field
+from webapi.schemas import PAGE_ROWS, RECORD_EXAMPLE, Cursor, Limit, TelemetryRecordSchema
 from webapi.services import services
 
 blueprint = Blueprint("telemetry", __name__, url_prefix="/api/v1", description="Readings")
 
 log = logging.getLogger(__name__)
-
-METRICS_MAX = 100
-"""Metrics that one question may name."""
 
 _TIME = (int, MIN_TIME, MAX_TIME)
 _PLACE = (_TIME, _TIME, *((int, 0, 2**bits - 1) for bits in (31, 15, 31, 63, 31)))
@@ -51,29 +39,15 @@ CSV_CONTENT = {
 """How the contract shows the other format: a header, then a line for each reading."""
 
 
-class TelemetryQuery(Query):
+class TelemetryQuery(RangeQuery, FormatQuery):
     """Parameters of a range of readings."""
 
-    start_time = Time("From this instant on, inclusive. Without it: from the first reading.")
-    end_time = Time("To this instant, inclusive. Without it: to the newest. Before the start: an empty answer.")
-    start = Time("Another name of `start_time`, which counts if both are given.")
-    end = Time("Another name of `end_time`, which counts if both are given.")
-    metric = fields.List(
-        Text("", "DCGM_FI_DEV_GPU_TEMP"),
-        metadata={
-            "description": "Only these metrics; may be repeated. The classic names and those of DCGM 4.6 and later "
-            "both find readings of either; case does not matter, DCGM_FI_DEV_ may be left out. A name that was never "
-            "read has no readings: an empty answer.",
-            "maxItems": METRICS_MAX,
-        },
-        validate=validate.Length(max=METRICS_MAX, error=f"is given more than {METRICS_MAX} times; ask in parts"),
-    )
+    metric = metrics_field()
     limit = Limit(
         f"How many readings a page has at most. Without it: {PAGE_ROWS}; CSV without it and without a cursor is the "
         "whole range, however long, and has no pages."
     )
     cursor = Cursor()
-    format = Choice("What the answer is written in; it wins over `Accept`. Without both: json.", formats.MEDIA_TYPES)
 
 
 class Question(NamedTuple):
@@ -106,10 +80,9 @@ def get_gpu_telemetry(query: dict[str, Any], gpu: str) -> Response:
     given. An answer that cannot be finished, because the database went away or took longer than its statement timeout,
     is broken off: the connection is closed before the end of the chunked body.
     """
-    start = query.get("start_time") or query.get("start") or times.Moment(MIN_TIME)
-    end = query.get("end_time") or query.get("end") or times.Moment(MAX_TIME)
+    start, end = wanted = asked_range(query)
     names = query.get("metric")
-    filters = ["telemetry", gpu, *_shown(start), *_shown(end), sorted(set(names)) if names else None]
+    filters = ["telemetry", gpu, *wanted.shown, sorted(set(names)) if names else None]
     place = paging.decode(query.get("cursor"), filters, _PLACE)
     now = place[0] if place else times.now_micros()
     question = Question([row.number for row in find(gpu)], start.at(now), end.at(now), names)
@@ -151,8 +124,3 @@ def _lines(first: Readings | None, others: Iterator[Readings], request_id: str) 
         log_event(log, logging.WARNING, "an answer was broken off", reason=error, request_id=request_id)
         # What the server closes the connection at without another word: the client misses the end of the body.
         raise ConnectionResetError(errno.ECONNRESET, "the database did not finish its answer") from error
-
-
-def _shown(moment: times.Moment) -> tuple[int, bool]:
-    """What of a moment makes it another question; `now` itself does not, it stays that of the first page."""
-    return moment.micros, moment.before_now

@@ -11,11 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from telemetry.block import MIN_TIME
-from telemetry.catalog import lookup
 from telemetry.store.pages import Page, Position, Readings, Series, pieces, unpack
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
 from telemetry.store.schema import check_migrated
+from telemetry.store.selection import like, metric_numbers
 from telemetry.store.tiers import Tier
 
 QUESTIONS = "reader.sql"
@@ -92,7 +92,7 @@ class Reader:
         self, *, host: str | None = None, model: str | None = None, after: str | None = None, limit: int | None = None
     ) -> list[str]:
         """Ids of GPUs that have telemetry, in byte order, beyond `after`; `host` and `model` are globs (* and ?)."""
-        values = {"host": _like(host), "model": _like(model), "after": after, "limit": limit}
+        values = {"host": like(host), "model": like(model), "after": after, "limit": limit}
         return [gpu for (gpu,) in self._all("gpu_ids", values)]
 
     def gpus_called(self, text: str) -> list[GpuRow]:
@@ -198,9 +198,8 @@ class Reader:
         return [Series(*row) for row in self._all("series", values)] if triples[0] else []
 
     def _metric_numbers(self, names: Sequence[str]) -> list[int]:
-        known = [lookup(name) for name in names]
-        canonicals = [*names, *(metric.canonical for metric in known if metric)]
-        return [number for (number,) in self._all("metrics_called", {"names": list(names), "canonicals": canonicals})]
+        with self.pool.use() as connection:
+            return metric_numbers(connection, names)
 
     def _all(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self.pool.use() as connection, connection.cursor(binary=True) as cursor:
@@ -209,11 +208,3 @@ class Reader:
 
 def _moment(time: int) -> datetime:
     return _EPOCH + timedelta(microseconds=time)
-
-
-def _like(glob: str | None) -> str | None:
-    """The pattern of LIKE that matches what a glob does: * any text, ? one character, nothing else is special."""
-    if glob is None:
-        return None
-    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped.replace("*", "%").replace("?", "_")

@@ -27,9 +27,6 @@ SELECT hostname, count(*) OVER () FROM gpus WHERE gpu_id = %(index)s GROUP BY ho
 -- name: gpu_count
 SELECT count(DISTINCT id), min(id COLLATE "C") FROM gpus WHERE last_seen IS NOT NULL;
 
--- name: metrics_called
-SELECT metric FROM metrics WHERE name = ANY(%(names)s) OR canonical = ANY(%(canonicals)s);
-
 -- name: newest
 -- Of each metric among the newest readings of each GPU, from its own `since` on, the newest; how many those were; and
 -- how many metrics there are at all, so that nobody looks for more. Ties are told apart as pages tell them. The oldest

@@ -22,6 +22,7 @@ COMMANDS = {
     "queue": ("queue", "Look into the queue and at its dead letters."),
     "verify": ("admin", "Reconcile: read = stored + blank + rejected + dead."),
     "prune": ("admin", "Turn ledger rows settled long ago into sums."),
+    "openapi": ("openapi", "Write the API's OpenAPI document."),
     "config": ("admin", "Show every setting, its value and where it comes from."),
 }
 """Command -> the module of this package that has it, read when it is asked for, and what the list of commands says."""

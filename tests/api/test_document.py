@@ -1,0 +1,22 @@
+"""`telemetry openapi`: the contract as a file."""
+
+import json
+from pathlib import Path
+
+from tests.fixtures.api import Api
+from tests.fixtures.commands import Call
+
+
+def test_the_command_writes_what_a_server_answers(alone: Api, call: Call, tmp_path: Path) -> None:
+    served = alone.client.get("/openapi.json").get_json()
+    plain, line = call("openapi"), call("openapi", "--json")
+    assert (json.loads(plain.out), json.loads(line.out)) == (served, served)
+    assert (plain.out.count("\n") > 100, line.out.count("\n")) == (True, 1)
+    told = json.loads(call("openapi", "--out", tmp_path / "a.json", "--json").out)
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == plain.out
+    assert told == {"wrote": str(tmp_path / "a.json"), "bytes": len(plain.out.encode())}
+
+
+def test_a_file_that_cannot_be_written_is_told(call: Call, tmp_path: Path) -> None:
+    done = call("openapi", "--out", tmp_path / "absent" / "a.json")
+    assert (done.code, "name another file with --out" in done.err) == (2, True)

@@ -9,14 +9,13 @@ import click
 import orjson
 
 from telemetry import config as c
-from telemetry.block import block_id
-from telemetry.broker import Message, PublishError, Topic
+from telemetry.broker import Message, Topic
 from telemetry.cli import output
 from telemetry.cli.options import QUEUE, Finite, Values, json_option, options
 from telemetry.cli.wiring import session_of, topic_of
-from telemetry.collector.parcel import DEAD_HEADER, FORMAT_HEADER
+from telemetry.collector.replay import NotReplayable, give_back, is_raw, publish_again
 from telemetry.runtime.logs import mask_secrets
-from telemetry.store.deadblocks import RAW_FORMAT, DeadBlock, DeadBlocks
+from telemetry.store.deadblocks import DeadBlock, DeadBlocks
 from telemetry.store.errors import StoreError
 from telemetry.store.schema import check_migrated
 
@@ -203,18 +202,15 @@ def replay(as_json: bool, numbers: Sequence[int], every: bool, timeout: float, *
 
 
 def _replay(blocks: DeadBlocks, topic: Topic, number: int, timeout: float) -> str:
-    """Send one back; or why not: raw rows that no ledger row knows as dead (any more), or more than a message takes."""
+    """Send one back; or why not."""
     block, payload = _found(blocks, number)
-    if block.format == RAW_FORMAT:
-        return "" if blocks.reread(number) else "no ledger row of these rows to give back"
-    named = block.source is not None and block.first_row is not None
-    message_id = block_id(block.source or "", block.first_row or 0) if named else block.message_id or f"dead:{number}"
-    headers = {FORMAT_HEADER: block.format or "unknown", DEAD_HEADER: str(number)}
-    with topic.producer() as producer:
-        try:
-            producer.publish(message_id, payload, rows=block.rows, headers=headers, timeout=timeout)
-        except PublishError as error:
-            return str(error)
+    try:
+        if is_raw(block):
+            give_back(block, blocks)
+        else:
+            publish_again(block, payload, topic, timeout=timeout)
+    except NotReplayable as error:
+        return str(error)
     return ""
 
 

@@ -122,10 +122,16 @@ CHANGES = st.one_of(
 
 
 @settings(deadline=None, max_examples=60)
-@given(changes=st.lists(st.dictionaries(st.integers(0, 3 * SERIES - 1), CHANGES, max_size=12), min_size=2, max_size=5))
-def test_in_any_disorder_a_row_means_what_it_means_field_by_field(changes: list[dict[int, bytes | None]]) -> None:
+@given(
+    changes=st.lists(st.dictionaries(st.integers(0, 3 * SERIES - 1), CHANGES, max_size=12), min_size=2, max_size=5),
+    turns=st.sampled_from([0, 1, 16]),
+)
+def test_in_any_disorder_a_row_means_what_it_means_field_by_field(
+    changes: list[dict[int, bytes | None]], turns: int
+) -> None:
     known = learnt()
     for change in changes:
+        known.known.forget(turns)
         lines = [change.get(at, one) for at, one in enumerate(tick() * 3)]
         piece = piece_of([one for one in lines if one is not None])
         found, others = recognised(known, piece)
@@ -217,6 +223,20 @@ def test_another_order_is_believed_when_it_comes_twice() -> None:
     once, twice = [0, 1, 2, 3, 0], [0, 2, 3, 0]
     assert foreseen(of_six(once, twice), 0, 4) == [0, 1, 2, 3]
     assert foreseen(of_six(once, twice, twice), 0, 4) == [0, 2, 3, 0]
+
+
+def test_what_is_left_follows_each_other_when_others_are_gone() -> None:
+    known = of_six([0, 1, 2, 3, 4, 5, 0])
+    known.keep(np.array([True, False, True, True, False, True]))
+    learnt = known.foresee(1, 9)
+    assert learnt is not None
+    assert learnt.kinds.tolist() == [1, 2]
+    assert [one.as_py() for one in learnt.same[0]] == [b"2", b"3"]
+    known.learn(np.array([2, 3, 0, 1]), missed=6)
+    known.lay_out()
+    again = known.foresee(3, 6)
+    assert again is not None
+    assert [one.as_py() for one in again.same[0]] == [b"5", b"0", b"2", b"3", b"5", b"0"]
 
 
 def test_an_order_that_jumps_is_followed_so_far_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,19 +8,18 @@ What lives here: recognising, and handing back every row that is anything else. 
 (`readings`), how it is cut (`cutting`), how CSV is divided (`slices`); whoever is not recognised goes that way.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from telemetry.block import Gpu, Workload
 from telemetry.streamer.sources.cells import Cells, numbered_anew, times_in, values_in
 from telemetry.streamer.sources.columns import Layout
 from telemetry.streamer.sources.cutting import cut_row, cut_rows
-from telemetry.streamer.sources.order import Foreseen, Key, Order, compare
-from telemetry.streamer.sources.readings import Readings, first_of_each, numbered, readings, sentinels
+from telemetry.streamer.sources.known import Known
+from telemetry.streamer.sources.order import Foreseen, Key, compare
+from telemetry.streamer.sources.readings import Readings, first_of_each, readings, sentinels
 from telemetry.streamer.sources.records import Records
 from telemetry.streamer.sources.slices import Slice, fields_of
 
@@ -29,8 +28,6 @@ REMEMBERED = 64 << 20
 JUDGED_AT = 8 << 20
 """Bytes from which on it must be plausible that rows will be met again: some 10,000 series."""
 
-COST = 300
-"""Bytes that a kind takes beside those of its row: its digest, its place in the dictionary, its numbers."""
 MOST_UNREAD = 30
 """Columns that nobody reads, up to which cutting them out is worth it."""
 ODD = 10_000
@@ -71,32 +68,28 @@ class Kinds:
         fields = {layout.column[name]: name for name in _SAMPLE if name in layout.column} | unread
         self._fields = sorted(fields.items())
         self._positions = [position for position, _ in self._fields]
-        self._numbers: dict[bytes, int] = {}  # of each kind, by a digest: the order keeps the bytes
-        self._gpus: dict[Gpu, int] = {}
-        self._metrics: dict[str, int] = {}
-        self._workloads: dict[Workload, int] = {}
-        self._parts = np.empty((0, 3), np.int32)  # gpu, metric, workload of each kind; -1: no reading can be usable
-        self._order = Order()
-        self._bytes = self._seen = self._known = self._odd = self._wait = self._pause = 0
+        self.known = Known()
+        self._seen = self._again = self._odd = self._wait = self._pause = 0
         self._limit = JUDGED_AT
         self._leads = bool(self._fields) and self._fields[0][0] == 0  # a row begins with one that changes
         self._useful = not layout.metrics and len(unread) <= MOST_UNREAD
 
     def readings(self, piece: Slice) -> tuple[Readings | None, NDArray[np.int64]]:
         """(readings of the rows that were recognised, numbered by record; the records that were not)."""
-        if self._bytes > self._limit:
+        self.known.forget()
+        if self.known.size > self._limit:
             self._judge()
         found = list(self._found(piece)) if self._useful and len(piece) else []
         if not found:
             return None, np.arange(len(piece))
         record, kind, time, timed, value, numeric, blank = _joined([self._read(one) for one in found])
-        gpu, metric, workload = self._parts[kind].T
+        gpu, metric, workload = self.known.parts[kind].T
         usable = (gpu >= 0) & timed & (numeric | blank)
-        blank = usable & (blank | sentinels(np.where(usable, value, 0.0), Cells(metric, list(self._metrics), {})))
+        blank = usable & (blank | sentinels(np.where(usable, value, 0.0), Cells(metric, list(self.known.metrics), {})))
         kept = np.flatnonzero(usable & ~blank)
-        gpus, gpu = _compact(gpu[kept], self._gpus)
-        metrics, metric = _compact(metric[kept], self._metrics)
-        workloads, workload = _compact(workload[kept], self._workloads)
+        gpus, gpu = _compact(gpu[kept], self.known.gpus)
+        metrics, metric = _compact(metric[kept], self.known.metrics)
+        workloads, workload = _compact(workload[kept], self.known.workloads)
         got = Readings(
             row=record[kept],
             time=time[kept],
@@ -135,14 +128,14 @@ class Kinds:
         if cut is not None:
             kinds[rest[cut.records]] = number = self._recognise(cut.same)
             yield _Found(rest[cut.records], number, cut.changing)
-        self._order.learn(kinds, len(rest) + OUT_OF_STEP * len(foreseen[1:]))
+        self.known.order.learn(kinds, len(rest) + OUT_OF_STEP * len(foreseen[1:]))
 
     def _foreseen(self, piece: Slice) -> Iterator[_Found]:
         """Rows that are what was expected of them; less and less often asked for where they are not."""
         self._pause -= 1
         if self._pause > 0:
             return
-        self._order.lay_out()
+        self.known.order.lay_out()
         at, met = 0, 0
         for _ in range(PROBES):
             first = self._probe(piece, at)
@@ -150,7 +143,8 @@ class Kinds:
                 break
             cut, kinds, at = compare(piece, *first, names=[name for _, name in self._fields], leads=self._leads)
             met += len(kinds)
-            self._seen, self._known = self._seen + len(kinds), self._known + len(kinds)
+            self._seen, self._again = self._seen + len(kinds), self._again + len(kinds)
+            self.known.met(kinds)
             yield _Found(cut.records, kinds, cut.changing)
             if at >= len(piece):
                 break
@@ -161,8 +155,8 @@ class Kinds:
         """(a record, what is foreseen from there on, sizes of its changing fields): the first at `at` or soon after."""
         for record in range(at, min(at + PROBE, len(piece))):
             cut = cut_row(piece.raw(record), len(self.layout.names), self._positions)
-            kind = None if cut is None else self._numbers.get(_digest(cut[0]))
-            foreseen = None if kind is None else self._order.foresee(kind, len(piece) - record)
+            kind = None if cut is None else self.known.numbers([cut[0]])[0]
+            foreseen = None if kind is None else self.known.order.foresee(kind, len(piece) - record)
             if cut is not None and foreseen is not None:
                 return record, foreseen, [len(field) for field in cut[1]]
         return None
@@ -178,13 +172,14 @@ class Kinds:
         first = first_of_each(codes)
         texts = (map(one.dictionary.to_pylist().__getitem__, one.indices.to_numpy()[first].tolist()) for one in columns)
         keys: list[Key] = list(zip(*texts, strict=True))
-        digests = list(map(_digest, keys))
-        found = list(map(self._numbers.get, digests))
-        self._seen, self._known = self._seen + len(keys), self._known + len(keys) - found.count(None)
+        found = self.known.numbers(keys)
+        self._seen, self._again = self._seen + len(keys), self._again + len(keys) - found.count(None)
         if None in found:
             self._learn([key for key, number in zip(keys, found, strict=True) if number is None])
-            found = list(map(self._numbers.get, digests))
-        return np.array(found, np.int64)[codes]
+            found = self.known.numbers(keys)
+        kinds = np.array(found, np.int64)[codes]
+        self.known.met(kinds)
+        return kinds
 
     def _learn(self, keys: Sequence[Key]) -> None:
         """Read one row of each kind, with samples for the fields that change."""
@@ -195,17 +190,8 @@ class Kinds:
         piece = Slice([Records(0, b"\n".join(rows), starts, ends, np.zeros(len(rows), np.bool_), joined=True)])
         columns, kept, _ = piece.parse(self.layout.names, self.layout.wanted, np.arange(len(rows)))
         got = readings(self.layout, columns, len(kept))
-        parts = np.full((len(keys), 3), -1, np.int32)
-        numbers = [numbered(got.gpus, self._gpus), numbered(got.metrics, self._metrics)]
-        numbers.append(numbered(got.workloads, self._workloads))
-        for column, (number, index) in enumerate(zip(numbers, (got.gpu, got.metric, got.workload), strict=True)):
-            parts[kept[got.row], column] = number[index]
-        parts[[at for at, row in enumerate(rows) if not self._is_cut_right(row)]] = -1
-        first = len(self._parts)
-        self._parts = np.concatenate((self._parts, parts))
-        self._numbers |= {_digest(key): first + at for at, key in enumerate(keys)}
-        self._order.add(keys)
-        self._bytes += int(ends[-1]) + COST * len(keys)
+        right = np.array([self._is_cut_right(row) for row in rows])
+        self.known.add(keys, got, kept[got.row], right, ends - starts)
 
     def _is_cut_right(self, row: bytes) -> bool:
         """Whether the samples are whole fields: then so is whatever holds no quote in their place.
@@ -224,30 +210,18 @@ class Kinds:
 
         Otherwise a file of which every row has a label of its own would fill the memory with them.
         """
-        again = 2 * self._known > self._seen
-        parts = len(self._gpus) + len(self._metrics) + len(self._workloads)
-        fleet = 2 * parts < len(self._numbers)
-        if self._limit < REMEMBERED and (again or fleet):
+        again = 2 * self._again > self._seen
+        if self._limit < REMEMBERED and (again or self.known.is_fleet):
             self._limit = REMEMBERED
             return
         self._useful = again
-        for known in (self._numbers, self._gpus, self._metrics, self._workloads):
-            known.clear()
-        self._parts = self._parts[:0]
-        self._order = Order()
-        self._bytes = self._seen = self._known = 0
+        self.known = Known()
+        self._seen = self._again = 0
 
 
 def _row(same: Sequence[bytes], changing: Sequence[bytes]) -> bytes:
     """A row of its pieces."""
     return b"".join(part for pair in zip(same, [*changing, b""], strict=True) for part in pair)
-
-
-def _digest(key: Sequence[bytes]) -> bytes:
-    """128 bits, so that two keys never share one, whoever wrote them."""
-    return hashlib.blake2b(
-        b"\n".join(b"%d" % len(part) for part in key) + b"\n" + b"".join(key), digest_size=16
-    ).digest()
 
 
 def _joined(parts: Sequence[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:

@@ -70,8 +70,22 @@ class Order:
 
     def lay_out(self) -> None:
         """Take up what was learnt, when as much was missed by it as this costs."""
-        if 2 * self._missed <= len(self._kinds) or not len(self._after):
-            return
+        if 2 * self._missed > len(self._kinds) and len(self._after):
+            self._lay_out()
+
+    def keep(self, kinds: NDArray[np.bool_]) -> None:
+        """Only these kinds, numbered anew; what followed one that is gone is to be learnt."""
+        self._lay_out()
+        numbers = np.append(np.where(kinds, np.cumsum(kinds) - 1, -1), -1)
+        left = kinds[self._kinds]
+        self._kinds = numbers[self._kinds[left]]
+        self._same = [array.filter(pa.array(left)) for array in self._same]
+        self._place = np.empty(len(self._kinds), np.int64)
+        self._place[self._kinds] = np.arange(len(self._kinds))
+        self._after, self._instead = (numbers[of[kinds]] for of in (self._after, self._instead))
+        self._lay_out()
+
+    def _lay_out(self) -> None:
         stands = np.append(self._place, np.arange(len(self._place), len(self._after)))
         self._kinds = np.array(_chained(self._after.tolist()), np.int64)
         self._place = np.empty(len(self._after), np.int64)

@@ -15,6 +15,13 @@ from telemetry.broker.errors import BrokerDenied, BrokerError, BrokerUnavailable
 PERMISSIONS = "~<namespace>:* +@connection +select +@stream +@hash +@string +@scripting +time +info +memory|usage"
 """What a Redis user needs for all that this package does, as in ACL SETUSER. A Cluster wants +cluster +command too.
 Redis 6.2 does not count SELECT among +@connection."""
+OBSERVER = (
+    "~<namespace>:* +@connection +select +eval +evalsha +time +get +hget +hlen +hvals +hgetall +xlen +xrange +xpending "
+    "+xinfo +memory|usage"
+)
+"""What is enough for one who only looks: `Topic.stats`, `peek`, `agreed_capacity`."""
+GUEST = f"{OBSERVER} +xadd +xgroup +set +hset +hdel +hincrby"
+"""What is enough for one who publishes as well, and consumes nothing."""
 # Answers that pass: the server starts, fails over, persists, or is busy with a script.
 _PASSING = frozenset("LOADING READONLY MASTERDOWN CLUSTERDOWN TRYAGAIN MISCONF NOREPLICAS BUSY".split())
 _DENIED = frozenset(("WRONGPASS", "NOAUTH"))

@@ -64,9 +64,19 @@ class Topic:
             lambda: broker.admin, self.keys, capacity=dead_capacity, publish=self._publish_once
         )
 
-    def producer(self) -> Producer:
-        """A producer with a connection of its own."""
-        return Producer(self.broker, self.keys, group=self.group, capacity=self.capacity, max_bytes=self.max_bytes)
+    def producer(self, *, capacity: int | None = None) -> Producer:
+        """A producer with a connection of its own; `capacity`: what it names, the topic's by default."""
+        named = self.capacity if capacity is None else capacity
+        return Producer(self.broker, self.keys, group=self.group, capacity=named, max_bytes=self.max_bytes)
+
+    def agreed_capacity(self) -> int:
+        """The capacity that holds: what producers agreed on, or a person set; this topic's own until then.
+
+        For a guest, who publishes now and then and has no say in it: naming another would change it when the queue is
+        empty.
+        """
+        found = self.broker.admin.command("GET", self.keys.capacity) or b""
+        return int(found) if found.isdigit() and int(found) > 0 else self.capacity
 
     def consumer(
         self,

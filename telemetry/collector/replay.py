@@ -38,10 +38,12 @@ def message_id_of(block: DeadBlock) -> str:
 def publish_again(block: DeadBlock, payload: bytes, topic: Topic, *, timeout: float) -> Published:
     """Publish it as a replay, which only the gate of the collector that stores it ends. `timeout` in seconds, for room.
 
+    As a guest, so that the queue keeps its capacity, whatever this topic was given.
+
     Raises NotReplayable when it is more than a message takes, else what `Producer.publish` raises.
     """
     headers = {FORMAT_HEADER: block.format or "unknown", DEAD_HEADER: str(block.id)}
-    with topic.producer() as producer:
+    with topic.producer(capacity=topic.agreed_capacity()) as producer:
         try:
             return producer.publish(message_id_of(block), payload, rows=block.rows, headers=headers, timeout=timeout)
         except PublishError as error:

@@ -11,7 +11,7 @@ from importlib import resources
 import pytest
 
 from telemetry.broker import BrokerDenied, BrokerError, BrokerUnavailable, Topic, TopicFull
-from telemetry.broker.faults import PERMISSIONS
+from telemetry.broker.faults import GUEST, OBSERVER, PERMISSIONS
 from tests.fixtures.broker import Loop, MakeTopic, drain_all, publish
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.wait import PATIENCE, until
@@ -89,6 +89,23 @@ def test_each_permission_that_is_named_is_needed_and_its_lack_names_them_all(
     assert isinstance(refusal.value, BrokerDenied) == (missing in ("+@connection", "+select"))
 
 
+def test_less_is_enough_for_one_who_only_looks_and_for_a_guest_who_publishes(as_user: AsUser) -> None:
+    publish(as_user(PERMISSIONS), "a", "b")
+    observer = as_user(OBSERVER)
+    assert [message.id for message in observer.peek()] == ["a", "b"]
+    assert (observer.stats().depth, observer.agreed_capacity()) == (2, 3)
+    assert observer.stats().memory_bytes
+    with pytest.raises(BrokerError, match="may not do this"):
+        publish(observer, "c")
+    assert observer.stats().depth == 2
+    guest = as_user(GUEST)
+    publish(guest, "c")
+    with pytest.raises(BrokerError, match="may not do this"):
+        guest.leases("a guest").join()
+    assert len(drain_all(as_user(PERMISSIONS))) == 3
+    publish(as_user(GUEST), "d")
+
+
 def test_a_permission_that_is_taken_away_is_waited_for_and_nothing_is_forgotten(as_user: AsUser) -> None:
     topic = as_user(PERMISSIONS)
     with topic.consumer() as consumer, ThreadPoolExecutor(1) as pool:
@@ -152,7 +169,8 @@ def test_a_refused_login_is_told_apart_from_an_outage(
 
 
 def test_the_protocol_page_names_the_permissions() -> None:
-    assert PERMISSIONS in resources.files("telemetry.broker").joinpath("README.md").read_text("utf-8")
+    page = resources.files("telemetry.broker").joinpath("README.md").read_text("utf-8")
+    assert all(rules in page for rules in (PERMISSIONS, OBSERVER, GUEST.removeprefix(OBSERVER).strip()))
 
 
 def test_a_cluster_that_is_not_there_is_unavailable(make_topic: MakeTopic, real_server: Server) -> None:

@@ -90,3 +90,17 @@ def test_memory_that_cannot_hold_a_full_queue_is_named(make_topic: MakeTopic, pr
     policy, size = topic.check_memory()
     assert "noeviction" in policy
     assert "lower the capacity to 3" in size
+
+
+def test_a_guest_learns_the_capacity_that_holds_and_changes_nothing(make_topic: MakeTopic, server: Server) -> None:
+    topic, guest = make_topic(capacity=3), make_topic(capacity=500)
+    assert guest.agreed_capacity() == 500
+    publish(topic, "a")
+    with closing(server.client()) as client:
+        client.xtrim(topic.keys.stream, maxlen=0, approximate=False)
+        assert (guest.agreed_capacity(), guest.stats().depth) == (3, 0)
+        with guest.producer(capacity=guest.agreed_capacity()) as producer:
+            producer.publish("b", b"x")
+        assert guest.stats().capacity == 3
+        client.set(topic.keys.capacity, "many")
+        assert (guest.agreed_capacity(), guest.stats().capacity) == (500, 500)

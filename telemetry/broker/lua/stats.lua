@@ -63,6 +63,6 @@ if not known.err then
 end
 return {
   now, depth, in_flight, oldest, depth_rows, in_flight_rows,
-  tonumber(redis.call('GET', KEYS[3]) or -1), redis.call('XLEN', KEYS[5]),
+  tonumber(redis.call('GET', KEYS[3])) or -1, redis.call('XLEN', KEYS[5]),
   redis.call('HGETALL', KEYS[4]), consumers,
 }

@@ -1,11 +1,13 @@
 """The app, put together. A new noun is a file with a `blueprint`, and one name in NOUNS."""
 
+from functools import partial
+
 from flask import Flask
 
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.session import check_url
-from webapi import contract, docs, gpus, latest, probes, problems, requests, telemetry
+from webapi import auth, contract, docs, gpus, latest, probes, problems, requests, telemetry
 from webapi.crowd import Crowd
 from webapi.options import ApiOptions
 from webapi.services import Services, services
@@ -32,6 +34,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     )
     Services(reader=Reader(pool=pool), options=options).attach(app)
     requests.register(app)
+    auth.register(app)
     problems.register(app)
     probes.measure(app)
     probes.watch(app, patience=options.connection_wait)
@@ -40,7 +43,8 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
         api.register_blueprint(noun)
     app.register_blueprint(docs.blueprint)
     if options.requests is not None:
-        app.wsgi_app = Crowd(app.wsgi_app, options.requests)  # type: ignore[method-assign]  # Flask's way to wrap it
+        known = partial(auth.is_known, options=options)  # strangers take nobody's place
+        app.wsgi_app = Crowd(app.wsgi_app, options.requests, known)  # type: ignore[method-assign]  # Flask's way to wrap it
     return app
 
 

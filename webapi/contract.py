@@ -14,6 +14,7 @@ from webargs.multidictproxy import MultiDictProxy
 from werkzeug import Request
 
 from telemetry import __version__
+from webapi import auth
 from webapi.problems import MEDIA_TYPE, invalid, near
 from webapi.schemas import ProblemSchema
 
@@ -31,10 +32,21 @@ CONFIG: Mapping[str, Any] = {
             "what would be right. Lists are paged by the `Link` header; a cursor is bound to its filters.",
         },
         "servers": [{"url": "/", "description": "This server"}],
+        "components": {"securitySchemes": auth.SCHEMES},
     },
 }
 
 _REFUSALS: Mapping[int, tuple[str, str, str]] = {
+    401: (
+        "no-token",
+        "A token is needed",
+        "There is none. Send one as in: Authorization: Bearer tlm_...; `telemetry token create NAME` makes one.",
+    ),
+    403: (
+        "insufficient-scope",
+        "The token's scope is too small",
+        "This needs a token of scope admin; 'grafana' has read. `telemetry token create NAME --scope admin` makes one.",
+    ),
     404: (
         "unknown-gpu",
         "No GPU has this id",
@@ -48,6 +60,7 @@ _REFUSALS: Mapping[int, tuple[str, str, str]] = {
     503: ("database-away", "The database cannot answer now", "The database cannot be reached now; send it again."),
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
+_HEADERS = {401: auth.CHALLENGE, 403: auth.CHALLENGE, 503: _RETRY_AFTER}
 
 PAGE_HEADERS: Mapping[str, Any] = {
     "Link": {
@@ -94,6 +107,10 @@ class Blueprint(flask_smorest.Blueprint):
 
     ARGUMENTS_PARSER = QueryParser()
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._prepare_doc_cbks.insert(0, self._security)
+
     def refuses(self, *statuses: int) -> Callable[[Any], Any]:
         """Document the problems that an operation may answer with, each with an example."""
 
@@ -107,6 +124,15 @@ class Blueprint(flask_smorest.Blueprint):
     def lists(self, schema: type[Schema], description: str, example: Mapping[str, Any], **more: Any) -> Any:
         """Document an answer of `answers.listing`: objects of one kind; `example` is one of them."""
         return self.response(200, schema(many=True), description=description, example=[example], **more)
+
+    def _security(self, doc: dict[str, Any], info: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """Document which token an operation needs, and what is answered without it."""
+        if not (security := auth.documented(info)):
+            return {**doc, "security": []}
+        refused = self.refuses(401, 403)(lambda: None)._apidoc["response"]["responses"]
+        responses = info.setdefault("response", {}).setdefault("responses", {})
+        info["response"]["responses"] = {**refused, **responses}
+        return {**doc, "security": security}
 
     def _refusal(self, status: int) -> Callable[[Any], Any]:
         slug, title, detail = _REFUSALS[status]
@@ -124,7 +150,7 @@ class Blueprint(flask_smorest.Blueprint):
             content_type=MEDIA_TYPE,
             description=title,
             example=example,
-            headers=_RETRY_AFTER if status == 503 else None,
+            headers=_HEADERS.get(status),
         )
 
 
@@ -145,3 +171,7 @@ class Api(flask_smorest.Api):
 
     def _register_pagination_header(self) -> None:
         return
+
+    @auth.open_to_all
+    def _openapi_json(self) -> Any:
+        return super()._openapi_json()

@@ -22,14 +22,17 @@ _REFUSED = "telemetry.crowded"
 
 
 class Crowd:
-    """A WSGI app that lets `most` requests into another one at a time, and marks those beyond as refused."""
+    """A WSGI app that lets `most` requests into another one at a time, and marks those beyond as refused.
 
-    def __init__(self, app: "WSGIApplication", most: int) -> None:
-        self._app, self._room = app, threading.BoundedSemaphore(most)
+    Requests that are not `known` are not counted: the app refuses them before it works on them.
+    """
+
+    def __init__(self, app: "WSGIApplication", most: int, known: "Callable[[WSGIEnvironment], bool]") -> None:
+        self._app, self._room, self._known = app, threading.BoundedSemaphore(most), known
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer; the room is given back when the server closes the answer, or when there is none."""
-        if not environ["PATH_INFO"].startswith(COUNTED):
+        if not environ["PATH_INFO"].startswith(COUNTED) or not self._known(environ):
             return self._app(environ, start_response)
         if not self._room.acquire(blocking=False):
             environ[_REFUSED] = True

@@ -6,6 +6,8 @@ import flask_swagger_ui
 from flask import Blueprint, Response, redirect, send_from_directory, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
+from webapi.auth import open_to_all
+
 blueprint = Blueprint("docs", __name__)
 
 CSP = (
@@ -45,12 +47,14 @@ _START = """SwaggerUIBundle({
 
 
 @blueprint.get("/")
+@open_to_all
 def root() -> BaseResponse:
     """Lead to what a person can look at."""
     return redirect(url_for("docs.swagger"))
 
 
 @blueprint.get("/swagger")
+@open_to_all
 def swagger() -> Response:
     """The page."""
     response = Response(_PAGE, content_type="text/html; charset=utf-8")
@@ -59,12 +63,14 @@ def swagger() -> Response:
 
 
 @blueprint.get("/swagger/start.js")
+@open_to_all
 def start() -> Response:
     """The script that fills it: a file, because the policy allows no inline one."""
     return Response(_START, content_type="text/javascript; charset=utf-8")
 
 
 @blueprint.get("/swagger/assets/<path:name>")
+@open_to_all
 def asset(name: str) -> Response:
     """A file of Swagger UI, from the wheel."""
     return send_from_directory(_ASSETS, name, max_age=3_600)

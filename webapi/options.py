@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from webapi.tokenfile import TokenFile
+
 Check = Callable[[], object]
 """Raises when a dependency is not fine; the exception's text says why."""
 
@@ -25,3 +27,7 @@ class ApiOptions:
     """What a refused client is told to wait."""
     access_log: bool = False
     checks: Mapping[str, Check] = field(default_factory=dict)
+    tokens: TokenFile | None = None
+    """Who may ask. None: everybody."""
+    metrics_auth: bool = False
+    """Whether /metrics needs a token too."""

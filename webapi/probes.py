@@ -12,6 +12,7 @@ from werkzeug import Request
 
 from telemetry import __version__
 from telemetry.runtime import Report, mask_secrets, new_registry
+from webapi.auth import open_to_all, open_unless_told
 from webapi.contract import Blueprint
 from webapi.readiness import Readiness
 from webapi.services import services
@@ -44,6 +45,7 @@ def route(request: Request) -> str:
 @blueprint.route("/livez")
 @blueprint.response(200, {"type": "string"}, content_type=TEXT, description="It answers", example="[+] server ok\nok\n")
 @blueprint.doc(operationId="getLiveness")
+@open_to_all
 def livez() -> Response:
     """Tell whether the process answers"""
     return _answer(Report((_LIVE,)))
@@ -55,6 +57,7 @@ def livez() -> Response:
     503, schema={"type": "string"}, content_type=TEXT, description="Not ready; each line that begins with [-] says why"
 )
 @blueprint.doc(operationId="getReadiness")
+@open_to_all
 def readyz() -> Response:
     """Tell whether requests can be answered
 
@@ -69,6 +72,7 @@ def readyz() -> Response:
 )
 @blueprint.alt_response(503, schema={"type": "string"}, content_type=TEXT, description="Something is not well")
 @blueprint.doc(operationId="getHealth")
+@open_to_all
 def healthz() -> Response:
     """Tell liveness and readiness in one"""
     return _answer(Report((_LIVE, *_readiness().checks)))
@@ -77,6 +81,7 @@ def healthz() -> Response:
 @blueprint.route("/metrics")
 @blueprint.response(200, {"type": "string"}, content_type=TEXT, description="Prometheus' text format")
 @blueprint.doc(operationId="getMetrics")
+@open_unless_told
 def metrics() -> Response:
     """Give the server's own metrics
 

@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 from telemetry.store.errors import StoreBusy
 from telemetry.store.gate import Standing, standing_of
 from telemetry.store.queries import query
-from telemetry.store.session import Session
+from telemetry.store.session import Connections
 
 RAW_FORMAT = "csv"
 """Format of a slice that no streamer could read: raw rows under their header. It is replayed by reading it again."""
 
 PAGE = 500
+LAST = 2**63 - 1
+"""The largest id that there may be."""
+WHOLE = 2**31 - 1
+"""Bytes: more than a payload can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,9 @@ class DeadBlock(NamedTuple):
 
 
 class DeadBlocks:
-    """The dead blocks, for one session."""
+    """The dead blocks, for one session; for many readers at once when that is a pool, which only looks."""
 
-    def __init__(self, *, session: Session) -> None:
+    def __init__(self, *, session: Connections) -> None:
         self.session = session
 
     def bury(self, letter: Letter) -> Standing:
@@ -92,9 +96,15 @@ class DeadBlocks:
             found = connection.execute(query("dead_list"), {"after": after, "limit": limit}).fetchall()
         return [DeadBlock(*row) for row in found]
 
-    def show(self, dead_id: int) -> tuple[DeadBlock, bytes] | None:
-        """One of them and its payload; None when there is none of this id."""
-        row = self._one("dead_show", id=dead_id)
+    def newest(self, limit: int, before: int = LAST) -> list[DeadBlock]:
+        """At most `limit` dead blocks with an id below `before`, the newest first."""
+        with self.session.use() as connection:
+            found = connection.execute(query("dead_newest"), {"before": before, "limit": limit}).fetchall()
+        return [DeadBlock(*row) for row in found]
+
+    def show(self, dead_id: int, most: int = WHOLE) -> tuple[DeadBlock, bytes] | None:
+        """One of them and the first `most` bytes of its payload; None when there is none of this id."""
+        row = self._one("dead_show", id=dead_id, most=most)
         return None if row is None else (DeadBlock(*row[:-1]), row[-1])
 
     def count(self) -> tuple[int, int]:

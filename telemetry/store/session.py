@@ -6,9 +6,9 @@ ours. What does not: any question (the other modules), the API's pool (`reader`)
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -16,6 +16,13 @@ from psycopg.conninfo import conninfo_to_dict
 from telemetry.store.errors import StoreError, translate
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Connections(Protocol):
+    """Where a connection comes from: a session, or the API's pool."""
+
+    def use(self) -> AbstractContextManager[Connection]:
+        """A connection that works; its errors come out as StoreError."""
 
 
 _LOGIN = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)

@@ -27,6 +27,18 @@ def test_a_block_that_dies_keeps_its_payload_and_is_settled(store: Store) -> Non
     assert store.stored(a_block()) == [Standing.DEAD]
 
 
+def test_the_newest_come_first_and_a_payload_may_be_cut(store: Store) -> None:
+    for number in range(5):
+        store.bury(0, 4, None, payload=b"abcdef", origin=str(number))
+    assert [block.id for block in store.dead.newest(2)] == [5, 4]
+    assert [block.id for block in store.dead.newest(9, before=4)] == [3, 2, 1]
+    assert store.dead.newest(9, before=1) == []
+    for most, payload in ((4, b"abcd"), (6, b"abcdef"), (2**31 - 1, b"abcdef")):
+        found = store.dead.show(1, most)
+        assert found is not None
+        assert (found[0].size, found[1]) == (6, payload)
+
+
 def test_a_block_is_buried_once_when_its_settlement_was_lost(store: Store) -> None:
     store.reserve(4)
     assert store.bury() is Standing.STORED

@@ -183,8 +183,13 @@ SELECT first_row FROM back;
 SELECT id, message_id, source, first_row, rows, format, reason, attempts, origin, died_at, length(payload)
 FROM dead_blocks WHERE id > %(after)s ORDER BY id LIMIT %(limit)s;
 
+-- name: dead_newest
+SELECT id, message_id, source, first_row, rows, format, reason, attempts, origin, died_at, length(payload)
+FROM dead_blocks WHERE id < %(before)s ORDER BY id DESC LIMIT %(limit)s;
+
 -- name: dead_show
-SELECT id, message_id, source, first_row, rows, format, reason, attempts, origin, died_at, length(payload), payload
+SELECT id, message_id, source, first_row, rows, format, reason, attempts, origin, died_at, length(payload),
+       substring(payload FROM 1 FOR %(most)s)
 FROM dead_blocks WHERE id = %(id)s;
 
 -- name: dead_count

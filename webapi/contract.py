@@ -3,7 +3,8 @@
 Every noun is a `Blueprint` of this file. What does not live here: the nouns, the pages that show the document (`docs`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -36,7 +37,10 @@ CONFIG: Mapping[str, Any] = {
     },
 }
 
-_REFUSALS: Mapping[int, tuple[str, str, str]] = {
+Refusal = tuple[str, str, str]
+"""What a problem says: the last part of its type, its title, and a detail as an example."""
+
+_REFUSALS: Mapping[int, Refusal] = {
     401: (
         "no-token",
         "A token is needed",
@@ -52,6 +56,12 @@ _REFUSALS: Mapping[int, tuple[str, str, str]] = {
         "No GPU has this id",
         "No GPU is called 'GPU-x'; 247 GPUs have telemetry, one is GPU-5fd4f087-.",
     ),
+    406: (
+        "not-acceptable",
+        "No such format is there",
+        "Accept='image/png' names nothing that there is: application/json, text/csv, application/x-ndjson; name one of "
+        "these, or ask for format=json, which wins.",
+    ),
     422: (
         "invalid-parameter",
         "A parameter is not valid",
@@ -60,7 +70,7 @@ _REFUSALS: Mapping[int, tuple[str, str, str]] = {
     503: ("database-away", "The database cannot answer now", "The database cannot be reached now; send it again."),
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
-_HEADERS = {401: auth.CHALLENGE, 403: auth.CHALLENGE, 503: _RETRY_AFTER}
+_HEADERS = {401: auth.CHALLENGE, 403: auth.CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
 
 PAGE_HEADERS: Mapping[str, Any] = {
     "Link": {
@@ -111,19 +121,49 @@ class Blueprint(flask_smorest.Blueprint):
         super().__init__(*args, **more)
         self._prepare_doc_cbks.insert(0, self._security)
 
-    def refuses(self, *statuses: int) -> Callable[[Any], Any]:
-        """Document the problems that an operation may answer with, each with an example."""
+    def refuses(self, *statuses: int, told: Mapping[int, Refusal] | None = None) -> Callable[[Any], Any]:
+        """Document the problems that an operation may answer with, each with an example; `told`: in its own words."""
+        found = {**{status: _REFUSALS[status] for status in statuses}, **(told or {})}
 
         def decorate(function: Any) -> Any:
-            for status in sorted(statuses, reverse=True):
-                function = self._refusal(status)(function)
+            for status in sorted(found, reverse=True):
+                function = self._refusal(status, found[status])(function)
             return function
 
         return decorate
 
     def lists(self, schema: type[Schema], description: str, example: Mapping[str, Any], **more: Any) -> Any:
-        """Document an answer of `answers.listing`: objects of one kind; `example` is one of them."""
-        return self.response(200, schema(many=True), description=description, example=[example], **more)
+        """Document an answer of `answers.listing`, in all its formats: objects of one kind; `example` is one of them."""
+
+        def decorate(function: Any) -> Any:
+            @wraps(function)
+            def listing(*args: Any, **kwargs: Any) -> Any:
+                g.columns = list(example)  # what the header of CSV says where no row does
+                return function(*args, **kwargs)
+
+            described = self.in_lines([example], description, **more)(self.refuses(406)(listing))
+            return self.response(200, schema(many=True), description=description, example=[example], **more)(described)
+
+        return decorate
+
+    def in_lines(self, rows: Sequence[Mapping[str, Any]], description: str, **more: Any) -> Callable[[Any], Any]:
+        """Document the other formats of such an answer, with these rows for an example."""
+        examples = {formats.CSV: tables.csv(rows, list(rows[0])), formats.NDJSON: tables.ndjson(rows)}
+
+        def decorate(function: Any) -> Any:
+            for kind, text in examples.items():
+                function = self.alt_response(
+                    200,
+                    schema={"type": "string"},
+                    content_type=formats.MEDIA_TYPES[kind].partition(";")[0],
+                    description=description,
+                    example=text.decode(),
+                    success=True,
+                    **more,
+                )(function)
+            return function
+
+        return decorate
 
     def _security(self, doc: dict[str, Any], info: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Document which token an operation needs, and what is answered without it."""
@@ -134,8 +174,8 @@ class Blueprint(flask_smorest.Blueprint):
         info["response"]["responses"] = {**refused, **responses}
         return {**doc, "security": security}
 
-    def _refusal(self, status: int) -> Callable[[Any], Any]:
-        slug, title, detail = _REFUSALS[status]
+    def _refusal(self, status: int, told: Refusal) -> Callable[[Any], Any]:
+        slug, title, detail = told
         example = {
             "type": f"urn:telemetry:problem:{slug}",
             "title": title,

@@ -21,6 +21,9 @@ blueprint = Blueprint("probes", __name__, description="Whether it works, and how
 
 PREFIX = "telemetry_api"
 TEXT = "text/plain"
+OPEN_METRICS = "application/openmetrics-text"
+NOT_READY = "[-] database: the database cannot be reached: connection refused\nfailed\n"
+COUNTED = 'telemetry_api_http_request_duration_seconds_count{method="GET",route="/api/v1/gpus",status="200"} 42.0\n'
 _EXTENSION, _READINESS = "telemetry_metrics", "telemetry_readiness"
 _LIVE = ("server", True, "")
 
@@ -47,14 +50,21 @@ def route(request: Request) -> str:
 @blueprint.doc(operationId="getLiveness")
 @open_to_all
 def livez() -> Response:
-    """Tell whether the process answers"""
+    """Tell whether the process answers
+
+    Asks nobody else, so that a server is not restarted because its database is away.
+    """
     return _answer(Report((_LIVE,)))
 
 
 @blueprint.route("/readyz")
 @blueprint.response(200, {"type": "string"}, content_type=TEXT, description="Ready", example="[+] database ok\nok\n")
 @blueprint.alt_response(
-    503, schema={"type": "string"}, content_type=TEXT, description="Not ready; each line that begins with [-] says why"
+    503,
+    schema={"type": "string"},
+    content_type=TEXT,
+    description="Not ready; each line that begins with [-] says why",
+    example=NOT_READY,
 )
 @blueprint.doc(operationId="getReadiness")
 @open_to_all
@@ -70,17 +80,31 @@ def readyz() -> Response:
 @blueprint.response(
     200, {"type": "string"}, content_type=TEXT, description="All is well", example="[+] server ok\nok\n"
 )
-@blueprint.alt_response(503, schema={"type": "string"}, content_type=TEXT, description="Something is not well")
+@blueprint.alt_response(
+    503, schema={"type": "string"}, content_type=TEXT, description="Something is not well", example=NOT_READY
+)
 @blueprint.doc(operationId="getHealth")
 @open_to_all
 def healthz() -> Response:
-    """Tell liveness and readiness in one"""
+    """Tell liveness and readiness in one
+
+    For people, and for monitors that take one address.
+    """
     return _answer(Report((_LIVE, *_readiness().checks)))
 
 
 @blueprint.route("/metrics")
-@blueprint.response(200, {"type": "string"}, content_type=TEXT, description="Prometheus' text format")
-@blueprint.doc(operationId="getMetrics")
+@blueprint.response(
+    200,
+    {"type": "string"},
+    content_type=TEXT,
+    description="Prometheus' text format, or OpenMetrics where `Accept` asks for it",
+    example=COUNTED,
+)
+@blueprint.doc(
+    operationId="getServerMetrics",
+    responses={200: {"content": {OPEN_METRICS: {"schema": {"type": "string"}, "example": f"{COUNTED}# EOF\n"}}}},
+)
 @open_unless_told
 def metrics() -> Response:
     """Give the server's own metrics

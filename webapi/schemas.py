@@ -115,7 +115,13 @@ class FaultSchema(Schema):
 
     parameter = fields.String(required=True, metadata={"description": "Its name.", "examples": ["limit"]})
     value = fields.String(metadata={"description": "Its value, shortened.", "examples": ["abc"]})
-    detail = fields.String(required=True, metadata={"description": "What is wrong, and what would be right."})
+    detail = fields.String(
+        required=True,
+        metadata={
+            "description": "What is wrong, and what would be right.",
+            "examples": ["is not a whole number from 1 to 100000, as in limit=500"],
+        },
+    )
 
 
 class ProblemSchema(Schema):
@@ -132,8 +138,17 @@ class ProblemSchema(Schema):
     detail = fields.String(required=True, metadata={"description": "What is wrong here, and what would be right."})
     instance = fields.String(required=True, metadata={"description": "This very request, as a URN."})
     request_id = fields.String(required=True, metadata={"description": "The id under which the server logs it."})
-    errors = fields.List(fields.Nested(FaultSchema), metadata={"description": "Every parameter that is wrong."})
-    examples = fields.List(fields.String(), metadata={"description": "Ids that would be right."})
+    errors = fields.List(
+        fields.Nested(FaultSchema),
+        metadata={
+            "description": "Every parameter that is wrong.",
+            "examples": [[{"parameter": "limit", "value": "abc", "detail": "is not a whole number from 1 to 100000"}]],
+        },
+    )
+    examples = fields.List(
+        fields.String(metadata={"examples": ["GPU-5fd4f087-86f3-7a43-b711-4771313afc50"]}),
+        metadata={"description": "Ids that would be right."},
+    )
 
 
 class TelemetryRecordSchema(Schema):

@@ -9,13 +9,15 @@ from http import HTTPStatus
 from typing import Any, NoReturn
 
 import flask_smorest  # type: ignore[import-untyped]  # the library has no types
+from flask import g, request
 from marshmallow import RAISE, Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
 from werkzeug import Request
 
 from telemetry import __version__
-from webapi import auth
+from webapi import auth, formats, tables
+from webapi.accept import preferred
 from webapi.problems import MEDIA_TYPE, invalid, near
 from webapi.schemas import ProblemSchema
 
@@ -133,26 +135,33 @@ class Blueprint(flask_smorest.Blueprint):
         return decorate
 
     def lists(self, schema: type[Schema], description: str, example: Mapping[str, Any], **more: Any) -> Any:
-        """Document an answer of `answers.listing`, in all its formats: objects of one kind; `example` is one of them."""
+        """Document an answer of `answers.listing` in all its formats: objects of one kind; `example` is one of them."""
 
         def decorate(function: Any) -> Any:
-            @wraps(function)
-            def listing(*args: Any, **kwargs: Any) -> Any:
-                g.columns = list(example)  # what the header of CSV says where no row does
-                return function(*args, **kwargs)
-
-            described = self.in_lines([example], description, **more)(self.refuses(406)(listing))
-            return self.response(200, schema(many=True), description=description, example=[example], **more)(described)
+            whole = self.response(200, schema(many=True), description=description, example=[example], **more)
+            return whole(self.in_lines([example], description, **more)(function))
 
         return decorate
 
     def in_lines(self, rows: Sequence[Mapping[str, Any]], description: str, **more: Any) -> Callable[[Any], Any]:
-        """Document the other formats of such an answer, with these rows for an example."""
-        examples = {formats.CSV: tables.csv(rows, list(rows[0])), formats.NDJSON: tables.ndjson(rows)}
+        """Document the other formats of such an answer, with these rows for an example.
+
+        A client that takes none of the formats is refused before anything is asked.
+        """
+        columns = list(rows[0])
+        examples = {formats.CSV: tables.csv(rows, columns), formats.NDJSON: tables.ndjson(rows)}
 
         def decorate(function: Any) -> Any:
+            @wraps(function)
+            def listing(*args: Any, **kwargs: Any) -> Any:
+                if "format" not in request.args:
+                    preferred(formats.MEDIA_TYPES)
+                g.columns = columns  # what the header of CSV says where no row does
+                return function(*args, **kwargs)
+
+            described = self.refuses(406)(listing)
             for kind, text in examples.items():
-                function = self.alt_response(
+                described = self.alt_response(
                     200,
                     schema={"type": "string"},
                     content_type=formats.MEDIA_TYPES[kind].partition(";")[0],
@@ -160,8 +169,8 @@ class Blueprint(flask_smorest.Blueprint):
                     example=text.decode(),
                     success=True,
                     **more,
-                )(function)
-            return function
+                )(described)
+            return described
 
         return decorate
 

@@ -1,20 +1,24 @@
 """Readings written down. A row never becomes an object: four columns of bytes are laid side by side and joined.
 
-What lives here: JSON, CSV, and which of them a request asks for. What does not: which readings (`telemetry.store`).
+What lives here: JSON, CSV and NDJSON of readings. What does not: which readings (`telemetry.store`), which format is
+asked for (`answers`), small lists of objects (`tables`).
 """
 
-import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import orjson
-from flask import Request
 from numpy.typing import NDArray
 
 from telemetry.store.pages import Readings, Series
+from webapi.tables import quoted
 
-JSON, CSV = "json", "csv"
-MEDIA_TYPES = {JSON: "application/json", CSV: "text/csv; charset=utf-8; header=present"}
+JSON, CSV, NDJSON = "json", "csv", "ndjson"
+MEDIA_TYPES = {
+    JSON: "application/json",
+    CSV: "text/csv; charset=utf-8; header=present",
+    NDJSON: "application/x-ndjson",
+}
 """Of the formats, by the names that the parameter `format` takes."""
 
 COLUMNS = ("timestamp", *Series._fields[:-1], "value", Series._fields[-1])
@@ -24,14 +28,6 @@ CSV_HEADER = ",".join(COLUMNS).encode() + b"\n"
 
 Text = Callable[[Series], bytes]
 """What stands at one place of all records of a series."""
-
-
-def asked_for(request: Request, named: str | None) -> str:
-    """The format of an answer: the one that is named, else the one that Accept prefers, else JSON."""
-    if named is not None:
-        return named
-    types = {kind.partition(";")[0]: name for name, kind in MEDIA_TYPES.items()}
-    return types[request.accept_mimetypes.best_match(list(types), default="application/json")]
 
 
 def to_json(readings: Readings) -> bytes:
@@ -51,6 +47,15 @@ def to_csv(readings: Readings) -> bytes:
     return b"".join(_laid(readings, _csv_between, _csv_after)) if len(readings.time) else b""
 
 
+def to_ndjson(readings: Readings) -> bytes:
+    """Telemetry records as lines of JSON; the trailer is not among them."""
+    if not len(readings.time):
+        return b""
+    parts = _laid(readings, _json_between, _line_after)
+    parts[-1] = parts[-1].removesuffix(_FIRST)
+    return _FIRST + b"".join(parts)
+
+
 def _laid(readings: Readings, between: Text, after: Text) -> list[bytes]:
     """Time, what stands between, value, what stands after, of the first record, then of the second, .."""
     parts: list[bytes] = [b""] * (4 * len(readings.time))
@@ -62,7 +67,7 @@ def _laid(readings: Readings, between: Text, after: Text) -> list[bytes]:
 
 
 _FIRST = b'{"timestamp":"'
-_NEXT = b"}," + _FIRST
+_NEXT, _NEXT_LINE = b"}," + _FIRST, b"}\n" + _FIRST
 
 
 def _json_between(series: Series) -> bytes:
@@ -76,19 +81,16 @@ def _json_after(series: Series) -> bytes:
     return b',"labels_raw":' + orjson.dumps(series.labels_raw) + _NEXT
 
 
+def _line_after(series: Series) -> bytes:
+    return _json_after(series).removesuffix(_NEXT) + _NEXT_LINE
+
+
 def _csv_between(series: Series) -> bytes:
-    return ",".join(["", *map(_field, series[:-1]), ""]).encode()
+    return ",".join(["", *map(quoted, series[:-1]), ""]).encode()
 
 
 def _csv_after(series: Series) -> bytes:
-    return f",{_field(series.labels_raw)}\n".encode()
-
-
-def _field(text: str) -> str:
-    return text if text and not _SPECIAL.search(text) else '"' + text.replace('"', '""') + '"'
-
-
-_SPECIAL = re.compile('[",\r\n]')
+    return f",{quoted(series.labels_raw)}\n".encode()
 
 
 def _times(time: NDArray[np.int64]) -> list[bytes]:

@@ -9,13 +9,16 @@ from marshmallow import Schema, fields
 
 from telemetry.store.reader import AmbiguousGpu, GpuRow, UnknownGpu
 from webapi import paging
+from webapi.answers import FormatQuery, names
 from webapi.contract import PAGE_HEADERS, Blueprint
 from webapi.problems import Problem, cut
-from webapi.schemas import TEXT_MAX, Cursor, Limit, Query, Text
+from webapi.schemas import TEXT_MAX, Cursor, Limit, Text
 from webapi.services import services
 from webapi.times import rfc3339
 
 blueprint = Blueprint("gpus", __name__, url_prefix="/api/v1/gpus", description="GPUs that have telemetry")
+
+GPU_EXAMPLE = "GPU-5fd4f087-86f3-7a43-b711-4771313afc50"
 
 GPU_PARAMETER = {
     "in": "path",
@@ -25,7 +28,7 @@ GPU_PARAMETER = {
     "one host has it.",
     "schema": {"type": "string", "minLength": 1},
     "examples": {
-        "uuid": {"value": "GPU-5fd4f087-86f3-7a43-b711-4771313afc50"},
+        "uuid": {"value": GPU_EXAMPLE},
         "place": {"value": "mtv5-dgx1-hgpu-031:0"},
     },
 }
@@ -41,7 +44,7 @@ LINKS = {
 }
 
 
-class GpusQuery(Query):
+class GpusQuery(FormatQuery):
     """Parameters of the list."""
 
     host = Text("Only GPUs of hosts that match: `*` is any text, `?` one character; case does not matter.", "mtv5-*")
@@ -53,7 +56,7 @@ class GpusQuery(Query):
 class MigSchema(Schema):
     """A MIG instance."""
 
-    gpu_i_id = fields.String(required=True, metadata={"description": "Its number on the GPU."})
+    gpu_i_id = fields.String(required=True, metadata={"description": "Its number on the GPU.", "examples": ["1"]})
     gpu_i_profile = fields.String(required=True, metadata={"description": "Its profile.", "examples": ["1g.10gb"]})
 
 
@@ -96,15 +99,35 @@ class GpuSchema(PlaceSchema):
     )
 
 
+_PLACE_EXAMPLE = {
+    "hostname": "mtv5-dgx1-hgpu-031",
+    "gpu_id": "0",
+    "device": "nvidia0",
+    "labels": {},
+    "first_seen": "2025-07-18T20:42:34.000000Z",
+    "last_seen": "2025-07-18T21:42:34.000000Z",
+}
+EXAMPLE = {
+    "id": "GPU-5fd4f087-86f3-7a43-b711-4771313afc50",
+    "uuid": "GPU-5fd4f087-86f3-7a43-b711-4771313afc50",
+    "model_name": "NVIDIA H100 80GB HBM3",
+    **_PLACE_EXAMPLE,
+    "mig_instances": [],
+    "places": [_PLACE_EXAMPLE],
+    "metrics": ["DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_POWER_USAGE"],
+}
+
+
 @blueprint.route("")
 @blueprint.arguments(GpusQuery, location="query")
 @blueprint.response(
     200,
     {"type": "array", "items": {"type": "string"}},
     description="Ids, in byte order",
-    example=["GPU-5fd4f087-86f3-7a43-b711-4771313afc50"],
+    example=[GPU_EXAMPLE],
     headers=PAGE_HEADERS,
 )
+@blueprint.in_lines([{"id": GPU_EXAMPLE}], "Ids, in byte order", headers=PAGE_HEADERS)
 @blueprint.refuses(404, 422, 503)
 @blueprint.doc(operationId="listGpus", responses={200: {"links": LINKS}})
 def list_gpus(query: dict[str, Any]) -> Response:
@@ -118,16 +141,13 @@ def list_gpus(query: dict[str, Any]) -> Response:
     after = place[0] if place else None
     if after and "\0" in after:
         after = after.partition("\0")[0]  # no id holds one
-    more = None if limit is None else limit + 1
-    ids = services().reader.gpu_ids(host=host, model=model, after=after, limit=more)
-    response = Response(orjson.dumps(ids[:limit]), content_type="application/json")
-    if limit is not None and len(ids) > limit:
-        response.headers["Link"] = paging.next_link(paging.encode(filters, [ids[limit - 1]]))
-    return response
+    ids = services().reader.gpu_ids(host=host, model=model, after=after, limit=None if limit is None else limit + 1)
+    cursor = None if limit is None or len(ids) <= limit else paging.encode(filters, [ids[limit - 1]])
+    return names("id", ids[:limit], query, cursor=cursor)
 
 
 @blueprint.route("/<gpu>", parameters=[GPU_PARAMETER])
-@blueprint.response(200, GpuSchema, description="The GPU")
+@blueprint.response(200, GpuSchema, description="The GPU", example=EXAMPLE)
 @blueprint.refuses(404, 503)
 @blueprint.doc(operationId="getGpu")
 def get_gpu(gpu: str) -> Response:

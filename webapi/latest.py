@@ -9,9 +9,10 @@ from marshmallow import Schema, fields
 
 from telemetry.store.reader import GpuRow, Newest
 from webapi import times
+from webapi.answers import FormatQuery, listing
 from webapi.contract import Blueprint
 from webapi.gpus import GPU_PARAMETER, find
-from webapi.schemas import Query, Whole
+from webapi.schemas import Whole
 from webapi.services import services
 
 blueprint = Blueprint("latest", __name__, url_prefix="/api/v1", description="Newest values")
@@ -21,7 +22,7 @@ STALE_AFTER = 300
 YEAR = 31_536_000
 
 
-class LatestQuery(Query):
+class LatestQuery(FormatQuery):
     """Parameters of the newest values."""
 
     stale_after = Whole(
@@ -68,7 +69,7 @@ EXAMPLE = {
 
 @blueprint.route("/gpus/<gpu>/latest", parameters=[GPU_PARAMETER])
 @blueprint.arguments(LatestQuery, location="query")
-@blueprint.response(200, LatestSchema(many=True), description="Newest values, by metric", example=[EXAMPLE])
+@blueprint.lists(LatestSchema, "Newest values, by metric", EXAMPLE)
 @blueprint.refuses(404, 422, 503)
 @blueprint.doc(operationId="getGpuLatest")
 def get_gpu_latest(query: dict[str, Any], gpu: str) -> Response:
@@ -81,8 +82,7 @@ def get_gpu_latest(query: dict[str, Any], gpu: str) -> Response:
     rows = find(gpu)
     newest = _of_instances(rows, services().reader.newest(rows))
     now, after = times.now_micros(), query["stale_after"]
-    body = [_shown(row, value, (now - times.micros(value.time)) / 1e6, after) for row, value in newest]
-    return Response(orjson.dumps(body), content_type="application/json")
+    return listing([_shown(row, value, (now - times.micros(value.time)) / 1e6, after) for row, value in newest], query)
 
 
 def _of_instances(rows: Sequence[GpuRow], values: Iterable[Newest]) -> list[tuple[GpuRow, Newest]]:

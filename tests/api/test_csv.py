@@ -70,32 +70,6 @@ def test_it_answers_the_same_questions(fleet_api: Api, path: str, metric: Any, r
     assert records(fleet_api.get(path, format="csv", **asked).text) == fleet_api.json(path, **asked)
 
 
-@pytest.mark.parametrize(
-    ("accept", "named", "written"),
-    [
-        ("text/csv", None, "text/csv"),
-        ("text/csv;q=0.5, application/json;q=0.4", None, "text/csv"),
-        ("text/*", None, "text/csv"),
-        ("*/*", None, "application/json"),
-        ("application/json, text/csv", None, "application/json"),
-        ("image/png", None, "application/json"),
-        ("text/csv", "json", "application/json"),
-        ("application/json", "csv", "text/csv"),
-    ],
-)
-def test_accept_is_obeyed_unless_a_format_is_named(
-    fleet_api: Api, accept: str, named: str | None, written: str
-) -> None:
-    asked = {} if named is None else {"format": named}
-    answer = fleet_api.client.get(f"/api/v1{ONE}", headers={"Accept": accept}, query_string=asked)
-    assert answer.content_type.partition(";")[0] == written
-    assert answer.headers["Vary"] == "Accept"
-
-
-def test_a_format_that_is_not_there_is_refused_with_those_that_are(alone: Api) -> None:
-    assert "is none of json, csv, as in format=json" in alone.problem(422, ONE, format="xml")["detail"]
-
-
 def test_a_refusal_is_a_problem_whatever_was_asked_for(fleet_api: Api) -> None:
     fleet_api.problem(404, "/gpus/nobody/telemetry", format="csv")
 

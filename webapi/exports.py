@@ -1,0 +1,61 @@
+"""Readings as answers: a page of them, or a whole range that is sent while it is read.
+
+What lives here: which of the two is asked for, the ends of each format, what becomes of an answer that cannot be
+finished. What does not: how a reading is written (`formats`), which readings (the nouns).
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from flask import Response, g
+
+from telemetry.runtime import log_event
+from telemetry.store.errors import StoreError
+from telemetry.store.pages import Readings
+from webapi import answers, formats
+from webapi.tables import trailer
+
+log = logging.getLogger(__name__)
+
+_LINES: Mapping[str, Callable[[Readings], bytes]] = {formats.CSV: formats.to_csv, formats.NDJSON: formats.to_ndjson}
+_HEADS = {formats.CSV: formats.CSV_HEADER, formats.NDJSON: b""}
+
+
+def is_whole(kind: str, query: Mapping[str, Any]) -> bool:
+    """Whether the whole range is asked for at once: as lines, and neither by `limit` nor by `cursor` a page of it."""
+    return kind in _LINES and "limit" not in query and "cursor" not in query
+
+
+def page(kind: str, readings: Readings, cursor: str | None) -> Response:
+    """A page; `cursor`: where the next one begins."""
+    if kind == formats.JSON:
+        return answers.response(kind, formats.to_json(readings), cursor)
+    end = trailer(len(readings.time), cursor) if kind == formats.NDJSON else b""
+    return answers.response(kind, _HEADS[kind] + _LINES[kind](readings) + end, cursor)
+
+
+def whole(kind: str, pieces: Generator[Readings, None, None]) -> Response:
+    """A whole range, in flat memory. What goes wrong before the first reading is still a problem."""
+    first = [piece for piece in [next(pieces, None)] if piece]
+    made = answers.response(kind, _sent(kind, chain(first, pieces), g.request_id))
+    made.call_on_close(pieces.close)  # a client that goes away ends the statement
+    return made
+
+
+def _sent(kind: str, pieces: Iterator[Readings], request_id: str) -> Iterator[bytes]:
+    write, count = _LINES[kind], 0
+    if head := _HEADS[kind]:
+        yield head
+    try:
+        for piece in pieces:
+            yield write(piece)
+            count += len(piece.time)
+    except StoreError as error:
+        log_event(log, logging.WARNING, "an answer was broken off", reason=error, request_id=request_id)
+        # What the server closes the connection at without another word: the client misses the end of the body.
+        raise ConnectionResetError(errno.ECONNRESET, "the database did not finish its answer") from error
+    if kind == formats.NDJSON:
+        yield trailer(count)

@@ -14,7 +14,7 @@ from telemetry.block import Block
 from telemetry.store.copy import copy_samples, days_of, pack
 from telemetry.store.dimensions import Dimensions
 from telemetry.store.errors import StoreError, StoreLocked, StoreRefused
-from telemetry.store.gate import Key, Standing, open_gate, standing_of
+from telemetry.store.gate import Key, Standing, open_gate, standing_of, times_of
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query
 from telemetry.store.seen import Seen
@@ -163,6 +163,7 @@ def _key(block: Block) -> Key:
 
 
 def _counts(block: Block) -> dict[str, object]:
+    first_time, last_time = times_of(block)
     return {
         "source": block.source,
         "first_row": block.first_row,
@@ -170,4 +171,6 @@ def _counts(block: Block) -> dict[str, object]:
         "stored": block.stored,
         "blank": block.blank,
         "rejected": len(block.rejected),
+        "first_time": first_time,
+        "last_time": last_time,
     }

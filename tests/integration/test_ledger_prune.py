@@ -74,6 +74,18 @@ def test_a_step_takes_no_more_than_its_limit_and_the_oldest_first(store: Store) 
     assert store.account().reconciles
 
 
+def test_a_source_remembers_until_when_its_pruned_blocks_were_settled(store: Store) -> None:
+    store.reserve(*[2] * 3)
+    for first_row in (2, 0, 4):
+        store.stored(a_block(first_row=first_row, rows=2))
+    first, second, third = store.database.ask("SELECT settled_at FROM blocks ORDER BY settled_at")
+    assert store.database.one("SELECT pruned_to FROM stream_progress") is None
+    for expected, limit in ((second, 2), (third, 1)):
+        store.prune(limit=limit)
+        assert store.database.ask("SELECT pruned_to FROM stream_progress") == [expected]
+    assert first < second < third
+
+
 def test_messages_of_a_pruned_block_are_stale_whatever_becomes_of_them(store: Store) -> None:
     store.reserve(4, 4)
     store.stored(a_block())

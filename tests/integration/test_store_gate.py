@@ -1,6 +1,7 @@
 """The gate and the COPY behind it: what is delivered twice, at once, late or wrongly is stored once or not at all."""
 
 import threading
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -34,6 +35,19 @@ def test_a_block_without_a_sample_is_settled_too(store: Store, what: str) -> Non
     assert store.stored(*blocks) == [Standing.STORED] * 2
     assert store.values() == [4, 5, 6, 7]
     assert store.account().reconciles
+
+
+def test_the_ledger_keeps_between_which_times_the_samples_of_a_block_are(store: Store) -> None:
+    store.reserve(4, 4, 4)
+    letter = a_block(first_row=8, dt=[3, 1, 2, 0])
+    store.bury(8)
+    store.stored(a_block(dt=[5, -7, 900, 0]), a_block(first_row=4, blank=4))
+    (dead,) = store.dead.all()
+    assert store.writer().store_replayed(letter, dead.id) is Standing.STORED
+    times = "SELECT extract(epoch FROM {}_time - %s) * 1000000 FROM blocks ORDER BY block"
+    noon = datetime.fromtimestamp(NOON / 1e6, UTC)
+    assert store.database.ask(times.format("first"), noon) == [(-7,), (None,), (0,)]
+    assert store.database.ask(times.format("last"), noon) == [(900,), (None,), (3,)]
 
 
 def test_a_block_delivered_twice_is_stored_once(store: Store) -> None:

@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from telemetry.store.errors import NotMigrated, StoreLocked
+from telemetry.store.queries import sql_folder
 from telemetry.store.schema import check_migrated, migrate
 from telemetry.store.session import Session
 from telemetry.store.tiers import Tier
@@ -38,7 +39,9 @@ def migrated(database: Database) -> list[str]:
 
 def files(database: Database) -> int:
     """How many numbered files its tier has."""
-    return 5 if database.server.has_timescaledb else 4
+    tier = Tier.COMMUNITY if database.server.has_timescaledb else Tier.PLAIN
+    names = [file.name for file in sql_folder().iterdir() if file.name[0] == "0"]
+    return len([name for name in names if name.split(".")[1] in ("sql", tier.value)])
 
 
 def tier_seen_by(url: str) -> Tier:

@@ -96,14 +96,16 @@ FROM stream_progress p WHERE p.stream_id = %(source)s;
 -- else. Locked in one order, so that two collectors with the same blocks cannot deadlock.
 WITH wanted AS (
     SELECT * FROM unnest(%(sources)s::text[], %(first_rows)s::bigint[], %(rows)s::int[], %(stored)s::int[],
-                         %(blank)s::int[], %(rejected)s::int[])
-        AS w(source, first_row, rows, stored, blank, rejected)
+                         %(blank)s::int[], %(rejected)s::int[], %(first_times)s::timestamptz[],
+                         %(last_times)s::timestamptz[])
+        AS w(source, first_row, rows, stored, blank, rejected, first_time, last_time)
 ), open AS (
     SELECT b.source, b.first_row FROM blocks b JOIN wanted w USING (source, first_row, rows)
     WHERE b.settled_at IS NULL ORDER BY b.source, b.first_row FOR UPDATE OF b
 )
 UPDATE blocks b
-SET settled_at = clock_timestamp(), stored = w.stored, blank = w.blank, rejected = w.rejected, dead = 0, body = NULL
+SET settled_at = clock_timestamp(), stored = w.stored, blank = w.blank, rejected = w.rejected, dead = 0, body = NULL,
+    first_time = w.first_time, last_time = w.last_time
 FROM open JOIN wanted w USING (source, first_row)
 WHERE b.source = open.source AND b.first_row = open.first_row AND b.settled_at IS NULL
 RETURNING b.source, b.first_row, b.block;
@@ -146,7 +148,9 @@ SELECT id FROM dead_blocks WHERE id = %(id)s;
 
 -- name: settle_replayed
 -- The ledger row of a replayed block, if all its rows are dead.
-UPDATE blocks SET settled_at = clock_timestamp(), stored = %(stored)s, blank = %(blank)s, rejected = %(rejected)s, dead = 0
+UPDATE blocks
+SET settled_at = clock_timestamp(), stored = %(stored)s, blank = %(blank)s, rejected = %(rejected)s, dead = 0,
+    first_time = %(first_time)s, last_time = %(last_time)s
 WHERE source = %(source)s AND first_row = %(first_row)s AND rows = %(rows)s AND dead = rows
 RETURNING block;
 
@@ -160,8 +164,9 @@ WITH adopted AS (
     ON CONFLICT (stream_id) DO UPDATE SET next_row = p.next_row + %(rows)s
     RETURNING stream_id
 )
-INSERT INTO blocks (source, first_row, rows, leased_until, settled_at, stored, blank, rejected, dead)
-SELECT stream_id, %(first_row)s, %(rows)s, clock_timestamp(), clock_timestamp(), %(stored)s, %(blank)s, %(rejected)s, 0
+INSERT INTO blocks (source, first_row, rows, leased_until, settled_at, stored, blank, rejected, dead, first_time, last_time)
+SELECT stream_id, %(first_row)s, %(rows)s, clock_timestamp(), clock_timestamp(), %(stored)s, %(blank)s, %(rejected)s, 0,
+       %(first_time)s, %(last_time)s
 FROM adopted
 ON CONFLICT (source, first_row) DO NOTHING
 RETURNING block;
@@ -274,15 +279,15 @@ WITH alone AS MATERIALIZED (
     ORDER BY b.settled_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED
 ), gone AS (
     DELETE FROM blocks b USING old WHERE b.source = old.source AND b.first_row = old.first_row
-    RETURNING b.source, b.block, b.rows, b.stored, b.blank, b.rejected, b.dead
+    RETURNING b.source, b.block, b.rows, b.stored, b.blank, b.rejected, b.dead, b.settled_at
 ), summed AS (
     UPDATE stream_progress p
     SET pruned_rows = p.pruned_rows + g.rows, pruned_stored = p.pruned_stored + g.stored,
         pruned_blank = p.pruned_blank + g.blank, pruned_rejected = p.pruned_rejected + g.rejected,
-        pruned_dead = p.pruned_dead + g.dead
+        pruned_dead = p.pruned_dead + g.dead, pruned_to = GREATEST(p.pruned_to, g.settled_to)
     FROM (
         SELECT source, sum(rows) AS rows, sum(stored) AS stored, sum(blank) AS blank, sum(rejected) AS rejected,
-               sum(dead) AS dead
+               sum(dead) AS dead, max(settled_at) AS settled_to
         FROM gone GROUP BY source
     ) g
     WHERE p.stream_id = g.source

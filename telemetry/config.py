@@ -143,6 +143,17 @@ API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Requests that a worker p
 API_TIMEOUT = _s(
     "statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1, most=3_600
 )
+API_TOKENS = _s(
+    "api-tokens",
+    "API_TOKENS",
+    str,
+    None,
+    "File of the bearer tokens that may ask (`telemetry token create`); off = everybody may. [off where only this "
+    "machine reaches the API, else needed]",
+)
+API_METRICS_AUTH = _s(
+    "metrics-auth", "API_METRICS_AUTH", str, "off", "Whether /metrics needs a token too.", choices=("off", "on")
+)
 
 STATE = _s("state", "STATE", Path, None, "Folder of the embedded servers. [.telemetry in this folder]")
 EMBEDDED_PG_BIN = _s(

@@ -26,6 +26,8 @@ NOT_READY = "[-] database: the database cannot be reached: connection refused\nf
 COUNTED = 'telemetry_api_http_request_duration_seconds_count{method="GET",route="/api/v1/gpus",status="200"} 42.0\n'
 _EXTENSION, _READINESS = "telemetry_metrics", "telemetry_readiness"
 _LIVE = ("server", True, "")
+_REMARK = "their file cannot be used as it is now; those that it held before stay in force. The log says why"
+"""No reason to be unready: a mistake in a file that all replicas share would end them all."""
 
 
 def measure(app: Flask) -> None:
@@ -124,6 +126,9 @@ def _checks() -> Iterator[tuple[str, bool, str]]:
     yield _check("database", services().reader.check)
     for name, check in services().options.checks.items():
         yield _check(name, check)
+    tokens = services().options.tokens
+    if tokens is not None:
+        yield "tokens", True, _REMARK if tokens.remark() else ""
 
 
 def _check(name: str, check: Callable[[], object]) -> tuple[str, bool, str]:

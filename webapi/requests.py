@@ -51,5 +51,6 @@ def _finish(response: Response) -> Response:
             status=response.status_code,
             seconds=time.perf_counter() - g.began,
             request_id=g.request_id,
+            caller=g.get("caller"),
         )
     return response

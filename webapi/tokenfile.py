@@ -83,17 +83,23 @@ def _mark(path: Path) -> _Mark | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _read(path: Path) -> tuple[_Mark | None, tuple[Token, ...]]:
-    """The mark from before reading, so that a change meanwhile is seen at the next look."""
-    mark = _mark(path)
+def read_tokens(path: Path) -> tuple[Token, ...]:
+    """The tokens of a file. Raises BadTokens, naming the file."""
     try:
         # Opened without waiting for a writer: a pipe in its place would keep the request that looks.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             content = file.read(SIZE_MAX + 1)
         if len(content) > SIZE_MAX:
-            raise BadTokens(f"{path}: has more than {SIZE_MAX} bytes")
-        return mark, of_text(content.decode())
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadTokens(f"{path}: {getattr(error, 'strerror', None) or 'is not text'}") from None
+            raise BadTokens(f"has more than {SIZE_MAX} bytes")
+        return of_text(content.decode())
+    except OSError as error:
+        raise BadTokens(f"{path}: {error.strerror}; `telemetry token create NAME --file {path}` makes one") from None
+    except UnicodeDecodeError:
+        raise BadTokens(f"{path}: is not text") from None
     except BadTokens as error:
-        raise BadTokens(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+        raise BadTokens(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> tuple[_Mark | None, tuple[Token, ...]]:
+    """The mark from before reading, so that a change meanwhile is seen at the next look."""
+    return _mark(path), read_tokens(path)

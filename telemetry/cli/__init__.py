@@ -18,6 +18,7 @@ COMMANDS = {
     "stream": ("stream", "Read a CSV export and publish its readings."),
     "collect": ("collect", "Take blocks from the queue and store them, each once."),
     "serve": ("api", "Answer questions over HTTP."),
+    "token": ("token", "Create, list and revoke the API's bearer tokens."),
     "migrate": ("admin", "Bring the database's schema up to date."),
     "queue": ("queue", "Look into the queue and at its dead letters."),
     "verify": ("admin", "Reconcile: read = stored + blank + rejected + dead."),

@@ -7,9 +7,9 @@ import click
 
 from telemetry import config as c
 from telemetry.cli.options import API, LOGS, json_logs_option, options
+from telemetry.cli.serving import options_of
 from telemetry.cli.wiring import database_url_of, start_logs
 from telemetry.runtime.logs import log_event
-from webapi.options import ApiOptions
 from webapi.server import serve as serve_api
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,12 @@ log = logging.getLogger(__name__)
 def serve(as_json: bool, **values: Any) -> int:
     """Answer questions over HTTP: Swagger UI at /swagger, probes at /livez and /readyz, metrics at /metrics.
 
-    The reader's database URL is enough. Starts before its database does, and says so at /readyz.
+    The reader's database URL is enough. Starts before its database does, and says so at /readyz. Where others than
+    this machine reach it, it wants a file of tokens.
+
+    \b
+    telemetry serve
+    telemetry serve --api-host 0.0.0.0 --api-tokens tokens.json
     """
     start_logs({**values, "log_format": "json"} if as_json else values)
     return serve_api(
@@ -30,6 +35,6 @@ def serve(as_json: bool, **values: Any) -> int:
         port=values["api_port"],
         workers=values["api_workers"],
         threads=values["api_threads"],
-        options=ApiOptions(statement_timeout=values["statement_timeout"]),
+        options=options_of(values),
         ready=lambda host, port: log_event(log, logging.INFO, "serving the API", url=f"http://{host}:{port}"),
     )

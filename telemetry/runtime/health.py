@@ -28,7 +28,7 @@ MAX_REQUEST_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Report:
-    """Checks as (name, ok, why), and their verdict."""
+    """Checks as (name, ok, why), and their verdict. The why of one that is ok is a remark."""
 
     checks: tuple[tuple[str, bool, str], ...]
 
@@ -39,8 +39,14 @@ class Report:
 
     def text(self) -> str:
         """One line per check, in the style of Kubernetes' own probes."""
-        lines = [f"[+] {name} ok" if ok else f"[-] {name}: {why}" for name, ok, why in self.checks]
+        lines = [_line(*check) for check in self.checks]
         return "\n".join([*lines, "ok" if self.ok else "failed"]) + "\n"
+
+
+def _line(name: str, ok: bool, why: str) -> str:
+    if not ok:
+        return f"[-] {name}: {why}"
+    return f"[+] {name} ok, but {why}" if why else f"[+] {name} ok"
 
 
 class Health:

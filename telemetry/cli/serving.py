@@ -1,0 +1,57 @@
+"""The API's options, from settings: above all who may ask, and from where.
+
+What does not live here: the commands that serve (`api`, `up`), the tokens (`webapi.tokens`).
+"""
+
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+
+from telemetry import config as c
+from telemetry.cli.options import Values
+from telemetry.config import ConfigError
+from webapi.options import ApiOptions
+from webapi.tokenfile import TokenFile
+from webapi.tokens import BadTokens
+
+OFF, ON = "off", "on"
+
+
+def tokens_of(values: Values) -> TokenFile | None:
+    """The file of tokens that --api-tokens names, read once; None when everybody may ask.
+
+    Raises ConfigError when it cannot be used, or when nothing is said of it and others than this machine could ask.
+    """
+    named = values["api_tokens"]
+    if named and named != OFF:
+        file = TokenFile(Path(named).expanduser().absolute())
+        try:
+            file.open()
+        except BadTokens as error:
+            raise ConfigError(f"--{c.API_TOKENS.flag} (or {c.API_TOKENS.env}): {error}") from None
+        return file
+    if not named and not is_loopback(values["api_host"]):
+        raise ConfigError(
+            f"--{c.API_HOST.flag} {values['api_host']}: others than this machine could ask, and nothing says who may. "
+            f"Name a file of tokens with --{c.API_TOKENS.flag} (or {c.API_TOKENS.env}; `telemetry token create NAME` "
+            f"makes one), or say --{c.API_TOKENS.flag} {OFF} to let everybody ask"
+        )
+    return None
+
+
+def options_of(values: Values) -> ApiOptions:
+    """The options of a server. Raises ConfigError as `tokens_of` does."""
+    return ApiOptions(
+        statement_timeout=values["statement_timeout"],
+        tokens=tokens_of(values),
+        metrics_auth=values["metrics_auth"] == ON,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address, or every address that a name stands for."""
+    try:
+        found = {str(place[4][0]) for place in socket.getaddrinfo(host, None)} if host else set()
+        return bool(found) and all(ip_address(address).is_loopback for address in found)
+    except (OSError, ValueError):
+        return False

@@ -71,7 +71,14 @@ _REFUSALS: Mapping[int, Refusal] = {
     ),
     503: ("database-away", "The database cannot answer now", "The database cannot be reached now; send it again."),
 }
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string"}}}
+_ANY_OTHER: Refusal = (
+    "method-not-allowed",
+    "Method Not Allowed",
+    "PUT is not for /api/v1/gpus; it takes GET, HEAD, OPTIONS.",
+)
+_RETRY_AFTER = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "examples": ["5"]}},
+}
 _HEADERS = {401: auth.CHALLENGE, 403: auth.CHALLENGE, 429: _RETRY_AFTER, 503: _RETRY_AFTER}
 
 PAGE_HEADERS: Mapping[str, Any] = {
@@ -184,23 +191,27 @@ class Blueprint(flask_smorest.Blueprint):
         return {**doc, "security": security}
 
     def _refusal(self, status: int, told: Refusal) -> Callable[[Any], Any]:
-        slug, title, detail = told
-        example = {
-            "type": f"urn:telemetry:problem:{slug}",
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "instance": "urn:telemetry:request:7f3a",
-            "request_id": "7f3a",
-        }
         return self.alt_response(  # type: ignore[no-any-return]  # the library has no types
             status,
             schema=ProblemSchema,
             content_type=MEDIA_TYPE,
-            description=title,
-            example=example,
+            description=told[1],
+            example=_example(status, told),
             headers=_HEADERS.get(status),
         )
+
+
+def _example(status: int, told: Refusal) -> dict[str, Any]:
+    """The problem, as it is sent."""
+    slug, title, detail = told
+    return {
+        "type": f"urn:telemetry:problem:{slug}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": "urn:telemetry:request:7f3a",
+        "request_id": "7f3a",
+    }
 
 
 class Api(flask_smorest.Api):
@@ -215,7 +226,8 @@ class Api(flask_smorest.Api):
         content = {MEDIA_TYPE: {"schema": self.ERROR_SCHEMA}}
         for status in HTTPStatus:
             self.spec.components.response(status.name, {"description": status.phrase, "content": content}, lazy=True)
-        default = {"description": "Any other problem", "content": content}
+        any_other = {MEDIA_TYPE: {"schema": self.ERROR_SCHEMA, "example": _example(405, _ANY_OTHER)}}
+        default = {"description": "Any other problem", "content": any_other}
         self.spec.components.response(self.DEFAULT_ERROR_RESPONSE_NAME, default, lazy=True)
 
     def _register_pagination_header(self) -> None:

@@ -7,21 +7,25 @@ from flask import Flask
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.session import check_url
-from webapi import auth, contract, docs, gpus, latest, probes, problems, requests, telemetry
+from webapi import auth, contract, dead, docs, gpus, latest, probes, problems, queue, queueproblems, requests, telemetry
 from webapi.crowd import Crowd
+from webapi.observer import Observer
 from webapi.options import ApiOptions
 from webapi.services import Services, services
 
-NOUNS = (gpus.blueprint, latest.blueprint, telemetry.blueprint, probes.blueprint)
+NOUNS = (gpus.blueprint, latest.blueprint, telemetry.blueprint, queue.blueprint, dead.blueprint, probes.blueprint)
 
 
 def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask:
     """The WSGI app. Connects to nothing until it is asked, so the database may come later, or come back.
 
-    Raises StoreError when `database_url` is no URL of PostgreSQL.
+    Raises StoreError when `database_url`, or that of a writer, is no URL of PostgreSQL, BrokerError when the queue's is
+    no broker URL.
     """
     check_url(database_url)
     options = options or ApiOptions()
+    if options.writer_url is not None:
+        check_url(options.writer_url)
     app = Flask(__name__, static_folder=None)
     app.config.update(contract.CONFIG)
     pool = Pool(
@@ -30,12 +34,14 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
         wait=options.connection_wait,
         lock_timeout=options.lock_wait,
         statement_timeout=options.statement_timeout,
+        export_timeout=options.export_timeout,
         connect_timeout=options.connect_timeout,
     )
-    Services(reader=Reader(pool=pool), options=options).attach(app)
+    Services(reader=Reader(pool=pool), options=options, observer=Observer(options.queue)).attach(app)
     requests.register(app)
     auth.register(app)
     problems.register(app)
+    queueproblems.register(app)
     probes.measure(app)
     probes.watch(app, patience=options.connection_wait)
     api = contract.Api(app)
@@ -49,6 +55,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
 
 
 def close(app: Flask) -> None:
-    """Close the app's connections to the database."""
+    """Close the app's connections to the database and the queue."""
     with app.app_context():
         services().reader.pool.close()
+        services().observer.close()

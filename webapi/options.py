@@ -9,11 +9,29 @@ Check = Callable[[], object]
 """Raises when a dependency is not fine; the exception's text says why."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueuePlace:
+    """Where the queue is, and what holds there until its producers agree on it: messages, bytes of each; seconds.
+
+    The time-outs are short, because a question about the queue may hold a thread that long when its server hangs.
+    """
+
+    url: str = field(repr=False)
+    namespace: str = "gpu"
+    topic: str = "samples"
+    capacity: int = 500
+    max_bytes: int = 1 << 20
+    connect_timeout: float = 1.0
+    reply_timeout: float = 2.0
+
+
 @dataclass(frozen=True)
 class ApiOptions:
     """In seconds. `checks` are dependencies beside the database that readiness asks, by name."""
 
     statement_timeout: float = 10.0
+    export_timeout: float = 600.0
+    """How long a whole range may take, which is sent while it is read."""
     connect_timeout: float = 3.0
     connection_wait: float = 3.0
     """How long a request waits for a connection to the database before it is refused."""
@@ -31,3 +49,7 @@ class ApiOptions:
     """Who may ask. None: everybody."""
     metrics_auth: bool = False
     """Whether /metrics needs a token too."""
+    queue: QueuePlace | None = None
+    """None: what is asked of the queue is refused."""
+    writer_url: str | None = field(default=None, repr=False)
+    """The database as a writer reaches it, for what a reader may not do: rows given back to the streamers."""

@@ -6,6 +6,7 @@ from typing import cast
 from flask import Flask, current_app
 
 from telemetry.store.reader import Reader
+from webapi.observer import Observer
 from webapi.options import ApiOptions
 
 _KEY = "telemetry"
@@ -17,6 +18,7 @@ class Services:
 
     reader: Reader
     options: ApiOptions
+    observer: Observer
 
     def attach(self, app: Flask) -> None:
         """Make them what `services()` gives in this app's requests."""

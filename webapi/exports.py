@@ -6,6 +6,7 @@ finished. What does not: how a reading is written (`formats`), which readings (t
 
 import errno
 import logging
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from flask import Response, g
 
 from telemetry.runtime import log_event
-from telemetry.store.errors import StoreError
+from telemetry.store.errors import StoreBusy, StoreError
 from telemetry.store.pages import Readings
 from webapi import answers, formats
+from webapi.services import services
 from webapi.tables import trailer
 
 log = logging.getLogger(__name__)
@@ -39,10 +41,20 @@ def page(kind: str, readings: Readings, cursor: str | None) -> Response:
 
 def whole(kind: str, pieces: Generator[Readings, None, None]) -> Response:
     """A whole range, in flat memory. What goes wrong before the first reading is still a problem."""
-    first = [piece for piece in [next(pieces, None)] if piece]
-    made = answers.response(kind, _sent(kind, chain(first, pieces), g.request_id))
+    within = _within(services().options.export_timeout, pieces)
+    first = [piece for piece in [next(within, None)] if piece]
+    made = answers.response(kind, _sent(kind, chain(first, within), g.request_id))
     made.call_on_close(pieces.close)  # a client that goes away ends the statement
     return made
+
+
+def _within(seconds: float, pieces: Iterator[Readings]) -> Iterator[Readings]:
+    """The pieces, as long as that many seconds are not over: where each is a statement of its own, none takes long."""
+    until = time.monotonic() + seconds
+    for piece in pieces:
+        if time.monotonic() > until:
+            raise StoreBusy(f"an export took longer than {seconds:g} s")
+        yield piece
 
 
 def _sent(kind: str, pieces: Iterator[Readings], request_id: str) -> Iterator[bytes]:

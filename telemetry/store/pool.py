@@ -14,6 +14,7 @@ import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from telemetry.store.errors import StoreBusy, translate
+from telemetry.store.queries import query
 from telemetry.store.session import Connection, parameters, with_options_of
 
 GIVE_UP = 5.0
@@ -25,7 +26,8 @@ class Pool:
     """Up to `size` connections in autocommit, read only; seconds everywhere.
 
     `wait` is how long a question waits for a connection: a restart of the database shorter than that is not
-    noticed. `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer.
+    noticed. `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer,
+    `export_timeout` an export: whole ranges are sent while they are read, as fast as the client takes them.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class Pool:
         wait: float = 3.0,
         lock_timeout: float = 2.0,
         statement_timeout: float = 10.0,
+        export_timeout: float = 600.0,
         connect_timeout: float = 3.0,
     ) -> None:
-        self.url, self.size, self.wait = url, size, wait
+        self.url, self.size, self.wait, self.export_timeout = url, size, wait, export_timeout
         self._parameters = parameters(
             name, connect_timeout=connect_timeout, lock_timeout=lock_timeout, statement_timeout=statement_timeout
         )
@@ -58,6 +61,15 @@ class Pool:
             raise StoreBusy(f"all {self.size} connections have been in use for {self.wait:g} s") from None
         except psycopg.Error as error:
             raise translate(error) from error
+
+    @contextmanager
+    def use_for_export(self) -> Iterator[Connection]:
+        """Such a connection in a transaction, whose statements may take as long as an export."""
+        with self.use() as connection, connection.transaction():
+            connection.execute(
+                query("set_timeout", file="reader.sql"), {"timeout": f"{self.export_timeout * 1000:.0f}ms"}
+            )
+            yield connection
 
     def _open(self) -> ConnectionPool[Connection]:
         with self._lock:

@@ -179,7 +179,7 @@ class Reader:
             return
         statement = query("range_of_one" if len(gpus) == 1 else "range_of_many", file=QUESTIONS)
         known: dict[tuple[int, ...], Series] = {}
-        with self.pool.use() as connection, connection.cursor().copy(statement, values) as copy:
+        with self.pool.use_for_export() as connection, connection.cursor().copy(statement, values) as copy:
             for page in pieces(copy):
                 yield self._described(page, known)
 

@@ -4,8 +4,10 @@ import csv
 import http.client
 import io
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -169,12 +171,44 @@ def test_what_goes_wrong_before_the_first_reading_is_a_problem(
     database: Database, make_api: Callable[..., Api]
 ) -> None:
     fill(database, fleet())
-    impatient = make_api(database.reader, statement_timeout=0.2)
+    impatient = make_api(database.reader, export_timeout=0.2)
     with psycopg.connect(database.admin) as blocker:
         blocker.execute("LOCK TABLE samples IN ACCESS EXCLUSIVE MODE")
         told = impatient.problem(503, ONE, format="csv")
     assert told["type"] == "urn:telemetry:problem:too-slow"
     assert len(records(impatient.get(ONE, format="csv").text)) == 15
+
+
+def test_a_whole_range_may_take_longer_than_any_other_question(
+    database: Database, make_api: Callable[..., Api]
+) -> None:
+    fill(database, fleet())
+    api = make_api(database.reader, statement_timeout=0.1, lock_wait=60.0)
+    waits_long = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+        "AND clock_timestamp() - query_start > interval '0.2 s'"
+    )
+    with psycopg.connect(database.admin) as blocker, ThreadPoolExecutor(1) as beside:
+        blocker.execute("LOCK TABLE samples IN ACCESS EXCLUSIVE MODE")
+        asked = beside.submit(api.get, ONE, format="csv")
+        eventually(lambda: database.one(waits_long) == 1, "an export that waits for longer")
+        blocker.rollback()
+        assert len(records(asked.result().text)) == 15
+
+
+def test_a_whole_range_is_broken_off_once_its_time_is_over(
+    database: Database, make_api: Callable[..., Api], caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(database, dense(15_000))
+    api = make_api(database.reader, export_timeout=2.0)
+    with api.client.get(f"/api/v1{ONE}?format=csv") as answer:
+        sent, began = answer.iter_encoded(), time.monotonic()
+        assert next(sent).startswith(b"timestamp,")
+        eventually(lambda: time.monotonic() > began + 2.0, "the end of its time")
+        with pytest.raises(ConnectionResetError) as raised:
+            deque(sent, maxlen=0)
+    assert "an export took longer than 2 s" in str(raised.value.__cause__)
+    assert "an answer was broken off" in caplog.text
 
 
 def test_asking_for_the_headers_alone_ends_the_statement_too(database: Database, make_api: Callable[..., Api]) -> None:

@@ -64,6 +64,10 @@ FROM (
     LIMIT %(limit)s OFFSET %(skip)s
 ) page;
 
+-- name: set_timeout
+-- Of the statements of this transaction, and of no other on this connection.
+SELECT set_config('statement_timeout', %(timeout)s, true);
+
 -- name: range_of_one
 -- A whole range as numbers, in the order of `readings`: with names it would be thirty times as many bytes, and labels_raw
 -- would be written back once for each reading. One GPU has a statement of its own, because `gpu = n` can be read in

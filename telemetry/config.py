@@ -143,6 +143,15 @@ API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Requests that a worker p
 API_TIMEOUT = _s(
     "statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1, most=3_600
 )
+API_EXPORT_TIMEOUT = _s(
+    "export-timeout",
+    "API_EXPORT_TIMEOUT",
+    float,
+    600.0,
+    "Seconds that a whole range as CSV or NDJSON may take.",
+    least=0.1,
+    most=86_400,
+)
 API_TOKENS = _s(
     "api-tokens",
     "API_TOKENS",

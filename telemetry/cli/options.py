@@ -21,7 +21,10 @@ LOGS = (c.LOG_LEVEL, c.LOG_FORMAT)
 HEALTH = (c.HEALTH_PORT, c.HEALTH_HOST)
 STREAMER = (c.CSV, c.STREAM, c.ONCE, c.TIME, c.RATE, c.BLOCK_ROWS, c.LEDGER_DAYS, c.INDEX_CACHE)
 COLLECTOR = (c.WORKERS, c.BATCH_MESSAGES, c.BREAKER_SHARE, c.LINGER)
-API = (c.API_HOST, c.API_PORT, c.API_WORKERS, c.API_THREADS, c.API_TIMEOUT, c.API_TOKENS, c.API_METRICS_AUTH)
+API = (
+    *(c.API_HOST, c.API_PORT, c.API_WORKERS, c.API_THREADS, c.API_TIMEOUT, c.API_EXPORT_TIMEOUT),
+    *(c.API_TOKENS, c.API_METRICS_AUTH),
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 json_logs_option = click.option("--json", "as_json", is_flag=True, help="Log JSON lines, as --log-format json does.")

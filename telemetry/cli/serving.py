@@ -43,6 +43,7 @@ def options_of(values: Values) -> ApiOptions:
     """The options of a server. Raises ConfigError as `tokens_of` does."""
     return ApiOptions(
         statement_timeout=values["statement_timeout"],
+        export_timeout=values["export_timeout"],
         tokens=tokens_of(values),
         metrics_auth=values["metrics_auth"] == ON,
     )

@@ -124,7 +124,7 @@ class Reader:
         for window in WINDOWS:
             if not left:
                 break
-            since = [max(last - window, _moment(MIN_TIME)) if window else _moment(MIN_TIME) for last in left.values()]
+            since = [max(last - window, moment(MIN_TIME)) if window else moment(MIN_TIME) for last in left.values()]
             values = {"gpus": list(left), "since": since, "oldest": min(since), "enough": ENOUGH}
             rows = self._all("newest", values)
             found |= {(row[0], row[1]): Newest(*row[:5]) for row in rows}
@@ -154,8 +154,8 @@ class Reader:
         numbers = None if metrics is None else self._metric_numbers(metrics)
         values: dict[str, Any] = {
             "gpus": list(gpus),
-            "start": _moment(max(start, after.time) if after else start),
-            "end": _moment(end),
+            "start": moment(max(start, after.time) if after else start),
+            "end": moment(end),
             "metrics": numbers,
             "limit": limit + 1,
             **dict(zip(_KEY, after[1:] if after else (None, None, None, None, 0), strict=True)),
@@ -174,17 +174,17 @@ class Reader:
         Takes a connection until it ends or is closed, which ends the statement, and now and then another one beside it.
         """
         numbers = None if metrics is None else self._metric_numbers(metrics)
-        values = {"gpus": list(gpus), "gpu": gpus[0], "start": _moment(start), "end": _moment(end), "metrics": numbers}
+        values = {"gpus": list(gpus), "gpu": gpus[0], "start": moment(start), "end": moment(end), "metrics": numbers}
         if numbers == [] or start > end:
             return
         statement = query("range_of_one" if len(gpus) == 1 else "range_of_many", file=QUESTIONS)
         known: dict[tuple[int, ...], Series] = {}
         with self.pool.use_for_export() as connection, connection.cursor().copy(statement, values) as copy:
             for page in pieces(copy):
-                yield self._described(page, known)
+                yield self.described(page, known)
 
-    def _described(self, page: Page, known: dict[tuple[int, ...], Series]) -> Readings:
-        """The page with its series, of which only those are asked for that are not known yet."""
+    def described(self, page: Page, known: dict[tuple[int, ...], Series]) -> Readings:
+        """The page with its series, of which those that are `known` are not asked for again."""
         triples, code = page.triples()
         keys = [tuple(triple) for triple in triples.tolist()]
         if len(known) > REMEMBERED:
@@ -206,5 +206,6 @@ class Reader:
             return cursor.execute(query(name, file=QUESTIONS), values).fetchall()
 
 
-def _moment(time: int) -> datetime:
+def moment(time: int) -> datetime:
+    """The instant so many µs after 1970, as the driver takes it."""
     return _EPOCH + timedelta(microseconds=time)

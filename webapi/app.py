@@ -35,7 +35,6 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
         lock_timeout=options.lock_wait,
         statement_timeout=options.statement_timeout,
         export_timeout=options.export_timeout,
-        export_timeout=options.export_timeout,
         connect_timeout=options.connect_timeout,
     )
     Services(reader=Reader(pool=pool), options=options, observer=Observer(options.queue)).attach(app)

@@ -32,8 +32,6 @@ class ApiOptions:
     statement_timeout: float = 10.0
     export_timeout: float = 600.0
     """How long a whole range may take, which is sent while it is read."""
-    export_timeout: float = 600.0
-    """How long a whole range may take, which is sent while it is read."""
     connect_timeout: float = 3.0
     connection_wait: float = 3.0
     """How long a request waits for a connection to the database before it is refused."""

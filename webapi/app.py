@@ -7,7 +7,21 @@ from flask import Flask
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.session import check_url
-from webapi import auth, contract, dead, docs, gpus, latest, probes, problems, queue, queueproblems, requests, telemetry
+from webapi import (
+    auth,
+    compress,
+    contract,
+    dead,
+    docs,
+    gpus,
+    latest,
+    probes,
+    problems,
+    queue,
+    queueproblems,
+    requests,
+    telemetry,
+)
 from webapi.crowd import Crowd
 from webapi.observer import Observer
 from webapi.options import ApiOptions
@@ -39,6 +53,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     )
     Services(reader=Reader(pool=pool), options=options, observer=Observer(options.queue)).attach(app)
     requests.register(app)
+    compress.register(app)
     auth.register(app)
     problems.register(app)
     queueproblems.register(app)

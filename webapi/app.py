@@ -14,7 +14,9 @@ from webapi import (
     dead,
     docs,
     gpus,
+    inventory,
     latest,
+    metrics,
     probes,
     problems,
     queue,
@@ -27,7 +29,16 @@ from webapi.observer import Observer
 from webapi.options import ApiOptions
 from webapi.services import Services, services
 
-NOUNS = (gpus.blueprint, latest.blueprint, telemetry.blueprint, queue.blueprint, dead.blueprint, probes.blueprint)
+NOUNS = (
+    gpus.blueprint,
+    inventory.blueprint,
+    latest.blueprint,
+    telemetry.blueprint,
+    metrics.blueprint,
+    queue.blueprint,
+    dead.blueprint,
+    probes.blueprint,
+)
 
 
 def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask:

@@ -150,6 +150,22 @@ class Blueprint(flask_smorest.Blueprint):
 
         return decorate
 
+    def lists_either(
+        self, kinds: Mapping[str, tuple[type[Schema], Mapping[str, Any]]], description: str, **more: Any
+    ) -> Any:
+        """Document such an answer where its objects are all of one of several kinds: of each its schema and an example,
+        by what it is called; the first one is the usual one.
+        """
+        schema = {"anyOf": [{"type": "array", "items": kind} for kind, _ in kinds.values()]}
+        examples = {name: {"value": [example]} for name, (_, example) in kinds.items()}
+        usual = next(iter(kinds.values()))[1]
+
+        def decorate(function: Any) -> Any:
+            whole = self.response(200, schema, description=description, examples=examples, **more)
+            return whole(self.in_lines([usual], description, **more)(function))
+
+        return decorate
+
     def in_lines(self, rows: Sequence[Mapping[str, Any]], description: str, **more: Any) -> Callable[[Any], Any]:
         """Document the other formats of such an answer, with these rows for an example.
 

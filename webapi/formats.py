@@ -59,10 +59,10 @@ def to_ndjson(readings: Readings) -> bytes:
 def _laid(readings: Readings, between: Text, after: Text) -> list[bytes]:
     """Time, what stands between, value, what stands after, of the first record, then of the second, .."""
     parts: list[bytes] = [b""] * (4 * len(readings.time))
-    parts[0::4] = _times(readings.time)
-    parts[1::4] = _pick([between(series) for series in readings.series], readings.code)
-    parts[2::4] = _values(readings.value)
-    parts[3::4] = _pick([after(series) for series in readings.series], readings.code)
+    parts[0::4] = times(readings.time)
+    parts[1::4] = pick([between(series) for series in readings.series], readings.code)
+    parts[2::4] = values(readings.value)
+    parts[3::4] = pick([after(series) for series in readings.series], readings.code)
     return parts
 
 
@@ -93,14 +93,17 @@ def _csv_after(series: Series) -> bytes:
     return f",{quoted(series.labels_raw)}\n".encode()
 
 
-def _times(time: NDArray[np.int64]) -> list[bytes]:
+def times(time: NDArray[np.int64]) -> list[bytes]:
+    """Times in µs since 1970, shape (n,), as answers show them: RFC 3339, UTC, microseconds."""
     texts = np.datetime_as_string(time.view("datetime64[us]"), unit="us", timezone="UTC")
     return texts.astype("S").tolist()  # type: ignore[no-any-return]  # bytes, all of one length
 
 
-def _values(value: NDArray[np.float64]) -> list[bytes]:
+def values(value: NDArray[np.float64]) -> list[bytes]:
+    """Finite numbers, shape (n,), with every digit that they need and no other."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
-def _pick(texts: Sequence[bytes], code: NDArray[np.int64]) -> list[bytes]:
+def pick(texts: Sequence[bytes], code: NDArray[np.int64]) -> list[bytes]:
+    """The text at each code, shape (n,): the same objects, not copies of them."""
     return np.array(texts, dtype=object)[code].tolist()  # type: ignore[no-any-return]  # the same bytes objects

@@ -4,14 +4,15 @@ What lives here: the reader, and how its columns become an answer. What does not
 made of (`aggregates`), readings as they were stored (`reader`), how answers are written down (`webapi`).
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from telemetry.block import MIN_TIME
 from telemetry.store.aggregates import (
     Aggregate,
     GroupBy,
@@ -23,11 +24,12 @@ from telemetry.store.aggregates import (
     Steps,
     TooManyPoints,
 )
-from telemetry.store.copy import EPOCH_2000
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
+from telemetry.store.rollups import SAMPLES, Interval, Piece, fitting, pieces
 from telemetry.store.selection import Numbers, numbers_of
 from telemetry.store.session import Connection
+from telemetry.store.stepcolumns import COLUMNS, MERGED, Found, merged, unpack
 
 __all__ = [
     "Aggregate",
@@ -47,7 +49,6 @@ QUESTIONS = "steps.sql"
 TOP_OF = 100_000
 """GPUs and MIG instances among which the highest are looked for."""
 
-_COLUMNS = (">i8", ">i4", ">i4", ">i4", ">i8", ">f8")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -56,15 +57,6 @@ class Ranked(NamedTuple):
 
     group: StepGroup
     value: float
-
-
-class Found(NamedTuple):
-    """The columns of step_values, of shape (n,): time in µs since 1970; `key` is (code, place, load), shape (n, 3)."""
-
-    time: NDArray[np.int64]
-    key: NDArray[np.int64]
-    readings: NDArray[np.int64]
-    value: NDArray[np.float64]
 
 
 class StepReader:
@@ -81,18 +73,14 @@ class StepReader:
         """
         question.check_counters()
         with self.pool.use() as connection:
-            numbers, names = _numbers(connection, question), Names([], [], [], [])
-            # Planning excludes nothing by an empty list or an empty range: without readings to be had, do not ask.
-            if not numbers.nothing and question.start <= question.end:
-                names = _names(connection, numbers, question.agg)
-            if not names.metrics:
+            asked = _Asked.of(connection, question)
+            if asked is None:
                 return Steps.none()
-            found = _found(connection, question, numbers, names, limit=most + 1)
+            found = asked.found(connection, limit=most + 1)
             keys, group = np.unique(found.key[:most], axis=0, return_inverse=True)
             if len(found.time) > most:
                 raise TooManyPoints(most, groups=len(keys))
-            labels = _labels(connection, keys)
-        groups = [names.group(code, of, question) for code, of in zip(keys[:, 0].tolist(), labels, strict=True)]
+            groups = asked.groups(connection, keys)
         return _answer(question, found, group.reshape(-1), groups)
 
     def span(self, question: StepQuestion) -> tuple[int, int] | None:
@@ -127,42 +115,77 @@ def _numbers(connection: Connection, question: StepQuestion) -> Numbers:
     return Numbers(gpus, numbers.metrics, numbers.workloads)
 
 
-def _names(connection: Connection, numbers: Numbers, agg: Aggregate) -> Names:
-    found = connection.execute(query("step_metrics", file=QUESTIONS), {"metrics": numbers.metrics}).fetchall()
-    return Names.of(found, counters=agg is Aggregate.RATE)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question in the numbers of the tables."""
+
+    question: StepQuestion
+    numbers: Numbers
+    names: Names
+
+    @classmethod
+    def of(cls, connection: Connection, question: StepQuestion) -> "_Asked | None":
+        """None: it has no readings. Planning excludes nothing by an empty list or range, so it is not to be asked."""
+        numbers = _numbers(connection, question)
+        if numbers.nothing or question.start > question.end:
+            return None
+        rows = connection.execute(query("step_metrics", file=QUESTIONS), {"metrics": numbers.metrics}).fetchall()
+        names = Names.of(rows, counters=question.agg is Aggregate.RATE)
+        return cls(question, numbers, names) if names.metrics else None
+
+    def found(self, connection: Connection, limit: int) -> Found:
+        """The values, `limit` or more if there are so many; in one snapshot, from wherever they are had soonest."""
+        question, levels = self.question, fitting(self.question.step)
+        whole = Piece(SAMPLES, question.start, question.end)
+        if question.agg not in MERGED or not levels or not _rollups_there(connection):
+            return self._piece(connection, whole, limit)
+        with connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            cut = pieces(question.start, question.end, levels, _doubts(connection, question))
+            return merged([self._piece(connection, piece, limit) for piece in cut], question.agg)
+
+    def _piece(self, connection: Connection, piece: Piece, limit: int) -> Found:
+        statement = query("rollup_values" if piece.level else "step_values", file=QUESTIONS)
+        with connection.cursor(binary=True) as cursor:
+            row = cursor.execute(statement, self._values(piece, limit)).fetchone()
+        return unpack(row or [None] * len(COLUMNS))
+
+    def _values(self, piece: Piece, limit: int) -> dict[str, Any]:
+        question, numbers = self.question, self.numbers
+        step, origin = question.grid()
+        return {
+            **self.names.columns,
+            "only": None if numbers.metrics is None and question.agg is not Aggregate.RATE else self.names.metrics,
+            "gpus": numbers.gpus,
+            "workloads": numbers.workloads,
+            "level": piece.level,
+            "start": _moment(piece.start),
+            "end": _moment(piece.end),
+            "step": timedelta(microseconds=step),
+            "origin": timedelta(microseconds=origin),
+            "agg": question.agg.value,
+            "limit": limit,
+            **{f"by_{label.value}": label in question.group_by for label in GroupBy},
+        }
+
+    def groups(self, connection: Connection, keys: NDArray[np.int64]) -> list[StepGroup]:
+        """The names of keys, shape (k, 3)."""
+        values = {"places": keys[:, 1].tolist(), "loads": keys[:, 2].tolist()}
+        rows = connection.execute(query("step_labels", file=QUESTIONS), values)
+        codes = keys[:, 0].tolist()
+        return [self.names.group(code, Labels(*row), self.question) for code, row in zip(codes, rows, strict=True)]
 
 
-def _found(connection: Connection, question: StepQuestion, numbers: Numbers, names: Names, limit: int) -> Found:
-    step, origin = question.grid()
-    values = {
-        **names.columns,
-        "only": None if numbers.metrics is None and question.agg is not Aggregate.RATE else names.metrics,
-        "gpus": numbers.gpus,
-        "workloads": numbers.workloads,
-        "start": _EPOCH + timedelta(microseconds=question.start),
-        "end": _EPOCH + timedelta(microseconds=question.end),
-        "step": timedelta(microseconds=step),
-        "origin": timedelta(microseconds=origin),
-        "agg": question.agg.value,
-        "limit": limit,
-        **{f"by_{label.value}": label in question.group_by for label in GroupBy},
-    }
-    with connection.cursor(binary=True) as cursor:
-        row = cursor.execute(query("step_values", file=QUESTIONS), values).fetchone()
-    return _unpack(row or [None] * len(_COLUMNS))
+def _rollups_there(connection: Connection) -> bool:
+    return connection.execute(query("rollups_there", file=QUESTIONS)).fetchone() == (True,)
 
 
-def _unpack(columns: Sequence[Any]) -> Found:
-    """The columns in native byte order; None: no rows. A step that began before the year 1 begins with it."""
-    arrays = [np.frombuffer(data or b"", kind) for data, kind in zip(columns, _COLUMNS, strict=True)]
-    time, code, place, load, readings = (array.astype(np.int64) for array in arrays[:5])
-    key = np.column_stack([code, place, load])
-    return Found(np.maximum(time + EPOCH_2000, MIN_TIME), key, readings, arrays[5].astype(np.float64))
-
-
-def _labels(connection: Connection, keys: NDArray[np.int64]) -> list[Labels]:
-    values = {"places": keys[:, 1].tolist(), "loads": keys[:, 2].tolist()}
-    return [Labels(*row) for row in connection.execute(query("step_labels", file=QUESTIONS), values)]
+def _doubts(connection: Connection, question: StepQuestion) -> dict[int, list[Interval]]:
+    found: dict[int, list[Interval]] = defaultdict(list)
+    values = {"start": question.start, "end": question.end}
+    for level, low, high in connection.execute(query("rollup_doubts", file=QUESTIONS), values):
+        found[level].append((low, high))
+    return found
 
 
 def _answer(question: StepQuestion, found: Found, group: NDArray[np.int64], groups: Sequence[StepGroup]) -> Steps:
@@ -173,6 +196,10 @@ def _answer(question: StepQuestion, found: Found, group: NDArray[np.int64], grou
     code = rank[group]
     by_time = np.lexsort((code, found.time))
     return Steps(found.time[by_time], code[by_time], value[by_time], [groups[place] for place in order])
+
+
+def _moment(time: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time)
 
 
 def _micros(moment: datetime) -> int:

@@ -32,6 +32,8 @@ TABLES = (
     "telemetry",
     "workloads",
 )
+ROLLUPS = ("rollup_day", "rollup_hour", "rollup_minute")
+"""What TimescaleDB Community has besides."""
 WRITES = {
     "blocks": "SELECT INSERT UPDATE DELETE",
     "dead_blocks": "SELECT INSERT UPDATE DELETE",
@@ -46,9 +48,13 @@ WRITES = {
 ALL = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 
 
+def tables(database: Database) -> list[str]:
+    return sorted([*TABLES, *(ROLLUPS if database.server.has_timescaledb else ())])
+
+
 def privileges(database: Database, role: str) -> dict[str, str]:
     found = {}
-    for table in TABLES:
+    for table in tables(database):
         ask = "SELECT string_agg(p, ' ' ORDER BY n) FROM unnest(%s::text[]) WITH ORDINALITY AS a(p, n)"
         found[table] = database.one(ask + " WHERE has_table_privilege(%s, %s, p)", list(ALL), role, f"public.{table}")
     return found
@@ -59,15 +65,15 @@ def test_no_table_is_left_out_here(database: Database) -> None:
         "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm')"
         " ORDER BY relname"
     )
-    assert tuple(name for (name,) in database.ask(ask)) == TABLES
+    assert [name for (name,) in database.ask(ask)] == tables(database)
 
 
 def test_the_reader_reads_and_nothing_else(database: Database) -> None:
-    assert privileges(database, database.server.reader) == dict.fromkeys(TABLES, "SELECT")
+    assert privileges(database, database.server.reader) == dict.fromkeys(tables(database), "SELECT")
 
 
 def test_the_writer_may_do_exactly_this(database: Database) -> None:
-    assert privileges(database, database.server.writer) == dict.fromkeys(TABLES, "SELECT") | WRITES
+    assert privileges(database, database.server.writer) == dict.fromkeys(tables(database), "SELECT") | WRITES
 
 
 def test_both_may_read_days_that_are_made_later(store: Store) -> None:
@@ -167,8 +173,8 @@ def test_an_owner_who_may_create_no_roles_migrates_where_they_exist(
             assert migrate(session)[0] == "001_core.sql"
             assert migrate(session) == []
         assert ["no member of telemetry_writer" in vars(record)["why"] for record in caplog.records] == [True]
-        assert privileges(empty_database, server.writer) == dict.fromkeys(TABLES, "SELECT") | WRITES
-        assert privileges(empty_database, server.reader) == dict.fromkeys(TABLES, "SELECT")
+        assert privileges(empty_database, server.writer) == dict.fromkeys(tables(empty_database), "SELECT") | WRITES
+        assert privileges(empty_database, server.reader) == dict.fromkeys(tables(empty_database), "SELECT")
         store = Store(empty_database)
         store.reserve(4)
         store.stored(a_block())
@@ -217,5 +223,5 @@ def test_roles_that_are_missing_are_made_or_done_without(bare: Database, caplog:
         bare.ask("DELETE FROM schema_migrations WHERE name LIKE 'idempotent %'")
         assert migrate(session) == []
         assert ours() == (1, True)  # without it the owner could not end a stuck writer
-    assert privileges(bare, "telemetry_writer") == dict.fromkeys(TABLES, "SELECT") | WRITES
-    assert privileges(bare, "telemetry_reader") == dict.fromkeys(TABLES, "SELECT")
+    assert privileges(bare, "telemetry_writer") == dict.fromkeys(tables(bare), "SELECT") | WRITES
+    assert privileges(bare, "telemetry_reader") == dict.fromkeys(tables(bare), "SELECT")

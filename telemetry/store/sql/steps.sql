@@ -86,3 +86,83 @@ ORDER BY w.place;
 
 -- name: step_span
 SELECT min(first_seen), max(last_seen) FROM gpus WHERE %(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]);
+
+-- name: rollups_there
+SELECT to_regclass('public.rollup_day') IS NOT NULL;
+
+-- name: rollup_doubts
+-- Where rollups are not certain to say what samples do: [from, to) in µs since 1970, for each rollup (1 is the minutes'):
+-- what is not materialised yet, and what was written since. These tables of TimescaleDB tell it: a transaction that
+-- writes below the mark up to which was ever refreshed logs its range before it commits; a refresh moves the ranges on to
+-- the next table before it works on them, and removes each with the work done, in one transaction. A rollup is made of
+-- the one before it, so it doubts what that one does.
+WITH levels AS (
+    SELECT l.level, c.mat_hypertable_id AS mat, c.raw_hypertable_id AS source, w.watermark
+    FROM (VALUES (1, 'rollup_minute'), (2, 'rollup_hour'), (3, 'rollup_day')) AS l(level, name)
+    JOIN _timescaledb_catalog.continuous_agg c ON c.user_view_schema = 'public' AND c.user_view_name = l.name
+    JOIN _timescaledb_catalog.continuous_aggs_watermark w ON w.mat_hypertable_id = c.mat_hypertable_id
+), doubts AS (
+    SELECT level, watermark AS lowest, 9223372036854775807 AS highest FROM levels
+    UNION ALL
+    SELECT l.level, d.lowest_modified_value, d.greatest_modified_value FROM levels l
+    JOIN _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log d ON d.hypertable_id = l.source
+    UNION ALL
+    SELECT l.level, d.lowest_modified_value, d.greatest_modified_value FROM levels l
+    JOIN _timescaledb_catalog.continuous_aggs_materialization_invalidation_log d ON d.materialization_id = l.mat
+    UNION ALL
+    SELECT l.level, d.lowest_modified_value, d.greatest_modified_value FROM levels l
+    JOIN _timescaledb_catalog.continuous_aggs_materialization_ranges d ON d.materialization_id = l.mat
+)
+SELECT l.level, lower(r), upper(r)
+FROM levels l
+CROSS JOIN LATERAL (
+    SELECT range_agg(int8range(greatest(d.lowest, %(start)s), least(d.highest, %(end)s), '[]')) AS ranges FROM doubts d
+    WHERE d.level <= l.level AND d.lowest <= %(end)s AND d.highest >= %(start)s
+) merged
+CROSS JOIN LATERAL unnest(merged.ranges) r
+ORDER BY 1, 2;
+
+-- name: rollup_values
+-- The same columns as step_values, from a rollup; start and end are the starts of its first and last bucket.
+WITH names AS (
+    SELECT * FROM unnest(%(metrics)s::smallint[], %(codes)s::int[], %(factors)s::float8[]) AS n(metric, code, factor)
+), places AS (
+    SELECT gpu, min(gpu) OVER (PARTITION BY
+               CASE WHEN %(by_gpu)s THEN id END, CASE WHEN %(by_gpu)s THEN coalesce(labels ->> 'GPU_I_ID', '') END,
+               CASE WHEN %(by_host)s THEN hostname END, CASE WHEN %(by_model)s THEN model_name END) AS place
+    FROM gpus
+    WHERE (%(by_gpu)s OR %(by_host)s OR %(by_model)s) AND (%(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]))
+), loads AS (
+    SELECT workload, min(workload) OVER (PARTITION BY
+               CASE WHEN %(by_namespace)s THEN namespace END, CASE WHEN %(by_pod)s THEN pod END) AS load
+    FROM workloads
+    WHERE (%(by_namespace)s OR %(by_pod)s)
+      AND (%(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]))
+), buckets AS NOT MATERIALIZED (
+    SELECT * FROM rollup_minute WHERE %(level)s = 1
+    UNION ALL SELECT * FROM rollup_hour WHERE %(level)s = 2
+    UNION ALL SELECT * FROM rollup_day WHERE %(level)s = 3
+), answered AS (
+    SELECT date_bin(%(step)s::interval, b.bucket, 'epoch'::timestamptz + %(origin)s::interval) AS step, n.code,
+           coalesce(p.place, 0) AS place, coalesce(l.load, 0) AS load, sum(b.readings)::bigint AS readings,
+           CASE %(agg)s
+               WHEN 'count' THEN sum(b.readings)
+               WHEN 'min' THEN min(CASE WHEN abs(b.min) < 1e-270 THEN 0
+                                        ELSE least(greatest(b.min, -1e270), 1e270) * n.factor END)
+               WHEN 'max' THEN max(CASE WHEN abs(b.max) < 1e-270 THEN 0
+                                        ELSE least(greatest(b.max, -1e270), 1e270) * n.factor END)
+               ELSE sum(CASE WHEN abs(b.sum) < 1e-270 THEN 0 ELSE b.sum * n.factor END)
+           END AS value
+    FROM buckets b
+    JOIN names n USING (metric)
+    LEFT JOIN places p USING (gpu)
+    LEFT JOIN loads l USING (workload)
+    WHERE b.bucket >= %(start)s AND b.bucket <= %(end)s
+      AND (%(only)s::smallint[] IS NULL OR b.metric = ANY(%(only)s::smallint[]))
+      AND (%(gpus)s::int[] IS NULL OR b.gpu = ANY(%(gpus)s::int[]))
+      AND (%(workloads)s::int[] IS NULL OR b.workload = ANY(%(workloads)s::int[]))
+    GROUP BY 1, 2, 3, 4
+)
+SELECT string_agg(timestamptz_send(step), ''), string_agg(int4send(code), ''), string_agg(int4send(place), ''),
+       string_agg(int4send(load), ''), string_agg(int8send(readings), ''), string_agg(float8send(value), '')
+FROM (SELECT * FROM answered ORDER BY step, code, place, load LIMIT %(limit)s) page;

@@ -1,0 +1,74 @@
+"""Which part of a range is asked of which rollup, and which of samples.
+
+What lives here: the rollups there are, and how a range is cut between them. What does not: asking either (`steps`);
+what makes and refreshes them (sql/006_rollups.community.sql).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+SECOND = 1_000_000
+
+BUCKETS: Mapping[int, int] = {1: 60 * SECOND, 2: 3_600 * SECOND, 3: 86_400 * SECOND}
+"""µs of a bucket of each rollup: rollup_minute, rollup_hour and rollup_day. Each divides the one after it."""
+
+SAMPLES = 0
+"""What is no rollup."""
+
+WORTH = 4
+"""Buckets below which a rollup is not asked: another statement costs more than the readings of so short a time."""
+
+PIECES = 4
+"""Parts of a range that one rollup is asked for at most, the longest; what lies between them is asked of others."""
+
+Interval = tuple[int, int]
+"""From, inclusive, to, exclusive: µs since 1970."""
+
+
+class Piece(NamedTuple):
+    """A part of a range: `level` is SAMPLES or a rollup; `start` and `end` are inclusive, µs since 1970.
+
+    Of a rollup they are the starts of the first and the last bucket.
+    """
+
+    level: int
+    start: int
+    end: int
+
+
+def fitting(step: int) -> list[int]:
+    """The rollups whose buckets divide a step (µs; 0: the whole range is one), the coarsest first."""
+    return [level for level in sorted(BUCKETS, reverse=True) if step % BUCKETS[level] == 0]
+
+
+def pieces(start: int, end: int, levels: Sequence[int], doubts: Mapping[int, Sequence[Interval]]) -> list[Piece]:
+    """Cut a range (inclusive): whole buckets without a doubt go to the coarsest of `levels`, the rest to finer ones.
+
+    `doubts` of each level are in order. The pieces are in order too, do not overlap, and are the range altogether.
+    """
+    if start > end:
+        return []
+    if not levels:
+        return [Piece(SAMPLES, start, end)]
+    level, *finer = levels
+    found, at = [], start
+    for low, high in _certain(start, end, BUCKETS[level], doubts.get(level, ())):
+        found += [*pieces(at, low - 1, finer, doubts), Piece(level, low, high - BUCKETS[level])]
+        at = high
+    return found + pieces(at, end, finer, doubts)
+
+
+def _certain(start: int, end: int, bucket: int, doubts: Sequence[Interval]) -> list[Interval]:
+    """The longest intervals of whole buckets without a doubt, in order."""
+    longest = sorted(_gaps(start, end, bucket, doubts), key=lambda gap: gap[0] - gap[1])[:PIECES]
+    return sorted(gap for gap in longest if gap[1] - gap[0] >= WORTH * bucket)
+
+
+def _gaps(start: int, end: int, bucket: int, doubts: Sequence[Interval]) -> Iterator[Interval]:
+    at, last = -(-start // bucket) * bucket, (end + 1) // bucket * bucket
+    for low, high in doubts:
+        if at < (before := min(low // bucket * bucket, last)):
+            yield at, before
+        at = max(at, -(-high // bucket) * bucket)
+    if at < last:
+        yield at, last

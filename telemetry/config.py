@@ -160,6 +160,14 @@ API_TOKENS = _s(
     "File of the bearer tokens that may ask (`telemetry token create`); off = everybody may. [off where only this "
     "machine reaches the API, else needed]",
 )
+API_WRITER_URL = _s(
+    "api-writer-url",
+    "API_WRITER_URL",
+    str,
+    None,
+    "Database URL of a writer, for what the API's reader may not do: replaying rows that no streamer could publish.",
+    secret=True,
+)
 API_METRICS_AUTH = _s(
     "metrics-auth", "API_METRICS_AUTH", str, "off", "Whether /metrics needs a token too.", choices=("off", "on")
 )

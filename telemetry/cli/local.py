@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from telemetry import config as c
-from telemetry.cli.options import API, COLLECTOR, STREAMER, Values
+from telemetry.cli.options import API, COLLECTOR, LOOKING, STREAMER, Values
 from telemetry.cli.wiring import database_url_of
 from telemetry.config import PREFIX, ConfigError, Setting, environment
 from telemetry.embedded import ChildSpec, EmbeddedPostgres, EmbeddedRedis, Supervisor
@@ -142,8 +142,8 @@ def children(values: Values, database: Database, queue: Queue, csv: Path, api_po
     collecting = _environment(told, (*shared, *COLLECTOR), {**database.writing, **queue.variables})
     serving = _environment(
         {**told, "api_port": api_port},
-        (c.LOG_LEVEL, c.LOG_FORMAT, *API),
-        database.reading,
+        (c.LOG_LEVEL, c.LOG_FORMAT, *LOOKING, *API),
+        {**database.reading, **queue.variables},
     )
     specs = [
         *(

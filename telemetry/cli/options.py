@@ -17,6 +17,8 @@ Values = Mapping[str, Any]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 QUEUE = (c.REDIS_URL, c.NAMESPACE, c.TOPIC, c.CAPACITY, c.MAX_BYTES, c.LEASE, c.MAX_ATTEMPTS)
+LOOKING = (c.NAMESPACE, c.TOPIC, c.CAPACITY, c.MAX_BYTES)
+"""What the API needs to know of the queue, beside its URL."""
 LOGS = (c.LOG_LEVEL, c.LOG_FORMAT)
 HEALTH = (c.HEALTH_PORT, c.HEALTH_HOST)
 STREAMER = (c.CSV, c.STREAM, c.ONCE, c.TIME, c.RATE, c.BLOCK_ROWS, c.LEDGER_DAYS, c.INDEX_CACHE)

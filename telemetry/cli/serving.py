@@ -1,4 +1,4 @@
-"""The API's options, from settings: above all who may ask, and from where.
+"""The API's options, from settings: who may ask, and from where; where the queue is.
 
 What does not live here: the commands that serve (`api`, `up`), the tokens (`webapi.tokens`).
 """
@@ -8,9 +8,13 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from telemetry import config as c
+from telemetry.broker import BrokerError
 from telemetry.cli.options import Values
 from telemetry.config import ConfigError
-from webapi.options import ApiOptions
+from telemetry.store.errors import StoreError
+from telemetry.store.session import check_url
+from webapi.observer import Observer
+from webapi.options import ApiOptions, QueuePlace
 from webapi.tokenfile import TokenFile
 from webapi.tokens import BadTokens
 
@@ -46,7 +50,37 @@ def options_of(values: Values) -> ApiOptions:
         export_timeout=values["export_timeout"],
         tokens=tokens_of(values),
         metrics_auth=values["metrics_auth"] == ON,
+        queue=queue_of(values),
+        writer_url=writer_url_of(values),
     )
+
+
+def queue_of(values: Values) -> QueuePlace | None:
+    """Where the queue is; None when nothing is said of it. Raises ConfigError when its URL, or a name, is none."""
+    if not values["redis_url"]:
+        return None
+    place = QueuePlace(
+        url=values["redis_url"],
+        namespace=values["namespace"],
+        topic=values["topic"],
+        capacity=values["capacity"],
+        max_bytes=values["max_bytes"],
+    )
+    try:
+        Observer(place)
+    except BrokerError as error:
+        raise ConfigError(f"--{c.REDIS_URL.flag} (or {c.REDIS_URL.env}): {error}") from None
+    return place
+
+
+def writer_url_of(values: Values) -> str | None:
+    """The database as a writer reaches it, when that is said. Raises ConfigError, which shows nothing of the URL."""
+    url: str | None = values["api_writer_url"] or None
+    try:
+        check_url(url or "")
+    except StoreError as error:
+        raise ConfigError(f"--{c.API_WRITER_URL.flag} (or {c.API_WRITER_URL.env}) {error}") from None
+    return url
 
 
 def is_loopback(host: str) -> bool:

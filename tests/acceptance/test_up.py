@@ -74,6 +74,9 @@ def test_the_commands_of_the_banner_work_as_pasted(home: Home) -> None:
     assert "everything reconciles" in pasted(banner["verify"])
     assert "depth" in pasted(banner["verify"].replace("verify)", "queue stats)"))
     assert eventually(lambda: json.loads(get(f"{banner['api']}/api/v1/gpus")[1]), "GPUs in the API")
+    queue = json.loads(get(f"{banner['api']}/api/v1/queue")[1])
+    assert (queue["stream"], queue["capacity"]) == ("gpu:{samples}", 500)
+    assert any(consumer["name"] for consumer in queue["consumers"])
 
 
 @pytest.mark.parametrize(("role", "name"), [("stream", "streamer-"), ("collect", "collector-1")])

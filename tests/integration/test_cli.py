@@ -167,14 +167,17 @@ def test_a_database_without_a_schema_is_told_with_the_command_that_makes_it(
         (("queue", "stats"), "--redis-url"),
         (("verify",), "--database-url"),
         (("serve",), "--database-url"),
+        (("serve", "--database-url", "postgresql://u@h:1/db"), "--redis-url"),
+        (("serve", "--database-url", "postgresql://u@h:1/db"), "--api-writer-url"),
         (("up",), "--database-url"),
     ],
 )
 def test_a_url_whose_password_needs_encoding_is_told_how(
     call: Call, tmp_path: Path, words: tuple[str, ...], where: str
 ) -> None:
-    urls = {"--redis-url": f"redis://:p@{SECRET}/w@h:1/0", "--database-url": f"postgresql://u:p@{SECRET}/w:d@h:1/db"}
-    done = call(*words, where, urls[where], TELEMETRY_STATE=str(tmp_path / "state"), TELEMETRY_API_PORT="0")
+    redis, database = f"redis://:p@{SECRET}/w@h:1/0", f"postgresql://u:p@{SECRET}/w:d@h:1/db"
+    url = redis if where == "--redis-url" else database
+    done = call(*words, where, url, TELEMETRY_STATE=str(tmp_path / "state"), TELEMETRY_API_PORT="0")
     assert (done.code, done.out) == (2, "")
     assert where in done.err
     assert "write @ as %40, / as %2F and : as %3A" in done.err

@@ -68,9 +68,15 @@ def test_a_collector_says_that_it_drains_and_finishes_what_it_has(pipeline: Pipe
     assert pipeline.topic.stats().in_flight == 0
 
 
-def test_the_api_logs_json_lines_when_asked(pipeline: Pipeline) -> None:
+def test_the_api_logs_json_lines_when_asked_and_its_workers_see_the_queue(pipeline: Pipeline) -> None:
+    with pipeline.topic.producer() as producer:
+        producer.publish("a", b"x")
     server = pipeline.begin("serve", "--json", "--api-port", 0)
     eventually(lambda: "serving the API" in server.stderr, "the API")
+    api = next(event["url"] for line in server.stderr.splitlines() if "url" in (event := json.loads(line)))
+    for _ in range(8):  # two workers take turns, each with connections of its own
+        status, body = get(f"{api}/api/v1/queue")
+        assert (status, json.loads(body)["stream"], json.loads(body)["depth"]) == (200, "gpu:{samples}", 1)
     server.signal(signal.SIGTERM)
     assert pipeline.run.end(server).code == 0
     events = [json.loads(line)["event"] for line in server.stderr.splitlines()]

@@ -13,6 +13,7 @@ from webapi import (
     contract,
     dead,
     docs,
+    fleet_telemetry,
     gpus,
     inventory,
     latest,
@@ -23,6 +24,7 @@ from webapi import (
     queueproblems,
     requests,
     telemetry,
+    top,
 )
 from webapi.crowd import Crowd
 from webapi.observer import Observer
@@ -34,6 +36,8 @@ NOUNS = (
     inventory.blueprint,
     latest.blueprint,
     telemetry.blueprint,
+    fleet_telemetry.blueprint,
+    top.blueprint,
     metrics.blueprint,
     queue.blueprint,
     dead.blueprint,
@@ -76,7 +80,8 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     app.register_blueprint(docs.blueprint)
     if options.requests is not None:
         known = partial(auth.is_known, options=options)  # strangers take nobody's place
-        app.wsgi_app = Crowd(app.wsgi_app, options.requests, known)  # type: ignore[method-assign]  # Flask's way to wrap it
+        crowd = Crowd(app.wsgi_app, options.requests, known, options.crowd_wait)
+        app.wsgi_app = crowd  # type: ignore[method-assign]  # Flask's way to wrap it
     return app
 
 

@@ -1,10 +1,11 @@
-"""How many requests may be under way at once. Those beyond are refused at once, so that threads stay free for probes.
+"""How many requests may be under way at once. Those beyond wait a moment, a few of them, or are refused.
 
 What lives here: counting, around the whole app, because an answer is under way until its last byte was taken. What
 does not: how many threads there are (`server`), what the refusal looks like (`problems`).
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -21,23 +22,60 @@ COUNTED = "/api/"
 _REFUSED = "telemetry.crowded"
 
 
+class Room:
+    """Room for `most` at a time, and a line of as many who wait for it. A place goes to who waits longest."""
+
+    def __init__(self, most: int) -> None:
+        self._free, self._longest = most, most
+        self.line: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    def enter(self, wait: float) -> bool:
+        """Whether there was a place, within so many seconds; whoever got one leaves it later."""
+        with self._lock:
+            if self._free:  # then nobody waits
+                self._free -= 1
+                return True
+            if len(self.line) >= self._longest or wait <= 0:
+                return False
+            turn = threading.Event()
+            self.line.append(turn)
+        if turn.wait(wait):
+            return True
+        with self._lock:
+            if not turn.is_set():
+                self.line.remove(turn)
+            return turn.is_set()
+
+    def leave(self) -> None:
+        """Give a place back: to who waits longest, if anybody does."""
+        with self._lock:
+            if self.line:
+                self.line.popleft().set()
+            else:
+                self._free += 1
+
+
 class Crowd:
     """A WSGI app that lets `most` requests into another one at a time, and marks those beyond as refused.
 
-    Requests that are not `known` are not counted: the app refuses them before it works on them.
+    As many wait up to `wait` seconds: a client that has its last byte asks again before the thread that sent it is
+    through. Requests that are not `known` are not counted: the app refuses them before it works on them.
     """
 
-    def __init__(self, app: "WSGIApplication", most: int, known: "Callable[[WSGIEnvironment], bool]") -> None:
-        self._app, self._room, self._known = app, threading.BoundedSemaphore(most), known
+    def __init__(
+        self, app: "WSGIApplication", most: int, known: "Callable[[WSGIEnvironment], bool]", wait: float
+    ) -> None:
+        self._app, self._room, self._known, self._wait = app, Room(most), known, wait
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer; the room is given back when the server closes the answer, or when there is none."""
         if not environ["PATH_INFO"].startswith(COUNTED) or not self._known(environ):
             return self._app(environ, start_response)
-        if not self._room.acquire(blocking=False):
+        if not self._room.enter(self._wait):
             environ[_REFUSED] = True
             return self._app(environ, start_response)
-        return self._inside(environ, start_response, self._room.release)
+        return self._inside(environ, start_response, self._room.leave)
 
     def _inside(
         self, environ: "WSGIEnvironment", start_response: "StartResponse", leave: Callable[[], None]

@@ -39,6 +39,8 @@ class ApiOptions:
     """To the database, per process; more requests than that wait. `serve` sets it by its threads."""
     requests: int | None = None
     """Under way at once, per process; those beyond are refused. None: no limit. `serve` sets it by its threads."""
+    crowd_wait: float = 0.25
+    """How long one beyond those may wait for another to end; as many may wait as may be under way."""
     lock_wait: float = 2.0
     """How long a statement waits for a table that somebody has locked: requests must not pile up behind a migration."""
     retry_after: int = 5

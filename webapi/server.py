@@ -22,9 +22,10 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
 from telemetry.runtime.shared import DIRECTORY, share_values
 from webapi.app import close, create_app
+from webapi.arrivals import LINE_MAX, PATIENCE
 from webapi.folder import make_folder
 from webapi.options import ApiOptions
-from webapi.worker import LINE_MAX, STALLED_AFTER, ApiWorker
+from webapi.worker import STALLED_AFTER, ApiWorker
 
 PORT_TAKEN = 2
 """The exit code when nothing can listen there."""
@@ -45,6 +46,7 @@ def serve(
     threads: int = 8,
     grace: float = 25.0,
     stalled_after: int = STALLED_AFTER,
+    patience: float = PATIENCE,
     options: ApiOptions | None = None,
     ready: Ready | None = None,
 ) -> int:
@@ -53,7 +55,8 @@ def serve(
     Each of the `workers` works on `threads` requests at a time and refuses others with 503; probes are not counted.
     Port 0 takes a free one. At SIGTERM, and when the terminal is closed, no connection is taken any more, and
     requests under way have `grace` seconds. A client that takes nothing of its answer for `stalled_after` seconds is
-    left. Raises StoreError when `database_url` is no URL of PostgreSQL.
+    left, and so is one whose request takes more than `patience` seconds to come, or its body more than its size allows.
+    Raises StoreError when `database_url` is no URL of PostgreSQL.
     """
     # One for readiness; an export asks for names beside the statement that it reads from.
     options = replace(options or ApiOptions(), requests=threads, connections=2 * threads + 1)
@@ -69,9 +72,9 @@ def serve(
     settings = {
         "bind": f"fd://{listener.detach()}",
         "workers": workers,
-        "threads": threads + SPARE,
+        "threads": 2 * threads + SPARE,  # as many may wait for room
         "graceful_timeout": int(grace),
-        "worker_class": type("ApiWorker", (ApiWorker,), {"stalled_after": stalled_after}),
+        "worker_class": type("ApiWorker", (ApiWorker,), {"stalled_after": stalled_after, "patience": patience}),
         "raw_env": [f"{DIRECTORY}={folder}"],
         "when_ready": lambda _arbiter: _ready(lambda: ready and ready(host, real_port)),
     }

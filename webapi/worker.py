@@ -3,27 +3,21 @@
 Requests that never reach the app, because they are no HTTP or too large, are answered here.
 """
 
+import contextlib
 import errno
 import http
-import selectors
 import socket
 import struct
-import time
 import uuid
 from functools import partial
 from typing import Any
 
 from gunicorn import util
 from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseException
-from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.exceptions import RequestTimeout
 
 from webapi import problems
-
-LINE_MAX = 8_190
-"""Bytes of a request's first line, the path and all parameters in it."""
-
-FIRST_BYTE = 5.0
-"""Seconds that a new connection may be silent before it is closed."""
+from webapi.arrivals import LINE_MAX, ArrivingWorker
 
 STALLED_AFTER = 30
 """Seconds in which a client may take not a byte of its answer before it is left."""
@@ -35,8 +29,15 @@ _DETAILS = (
 )
 
 
-class ApiWorker(ThreadWorker):
-    """gunicorn's worker with threads, but for its end and for what it says to a request that it cannot read."""
+_INCOMPLETE = {
+    408: "The request did not come in time; send it as a whole, at once.",
+    414: _DETAILS[0][2],
+    431: _DETAILS[1][2],
+}
+
+
+class ApiWorker(ArrivingWorker):
+    """The worker, but for its end and for what it says to a request that it cannot read."""
 
     stalled_after = STALLED_AFTER
 
@@ -52,15 +53,10 @@ class ApiWorker(ThreadWorker):
                     pass
                 listener.close()
 
-    def enqueue_req(self, conn: Any) -> None:
-        """Give a thread to a connection that has said something. gunicorn lets a thread wait 5 s for the first byte."""
-        if conn.initialized or conn.data_ready:
-            super().enqueue_req(conn)
-            return
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + FIRST_BYTE
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+    def refuse(self, conn: Any, status: int) -> None:
+        """Answer a head that did not come whole."""
+        with contextlib.suppress(OSError):
+            conn.sock.send(answer(status, _INCOMPLETE[status]))
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Answer. A client that stands still is left: it would keep a thread for ever, and an export's statement.
@@ -85,6 +81,8 @@ class ApiWorker(ThreadWorker):
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer with a problem, if the client is at fault."""
+        if isinstance(exc, RequestTimeout):  # while the rest of a body was thrown away: it has its answer
+            return
         for kind, status, detail in _DETAILS:
             if isinstance(exc, kind):
                 util.write_nonblock(client, answer(status, detail))

@@ -1,4 +1,4 @@
-"""More requests than a server works on at a time: refused at once, while probes are answered."""
+"""More requests than a server works on at a time: a few wait a moment, others are refused, and probes are answered."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -16,6 +16,7 @@ from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import eventually
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.store import Database
+from webapi.crowd import Room
 from webapi.readiness import Readiness
 
 Start = Callable[..., Serve]
@@ -50,6 +51,40 @@ def test_requests_beyond_those_under_way_are_refused_and_probes_answered(serve: 
     assert [request.result().status for request in asked] == [200, 200]
     for _ in range(5):
         assert fetch(f"{served.url}/api/v1/gpus").status == 200
+
+
+def test_as_many_as_are_worked_on_may_wait_for_their_turn_and_get_it(serve: Start, database: Database) -> None:
+    served = serve(threads=2, crowd_wait=60.0)
+    with ThreadPoolExecutor(4) as clients:
+        with waiting(served, database, 2) as asked:
+            more = [clients.submit(fetch, f"{served.url}/api/v1/gpus") for _ in range(2)]
+            assert fetch(f"{served.url}/livez").status == 200
+            assert not any(request.done() for request in (*asked, *more))
+        assert [request.result().status for request in (*asked, *more)] == [200] * 4
+    with ThreadPoolExecutor(2) as clients:  # each may ask again before its last answer has left its place
+        busy = [clients.submit(fetch, f"{served.url}/api/v1/gpus") for _ in range(100)]
+        assert {request.result().status for request in busy} == {200}
+
+
+def test_a_place_goes_to_who_waits_longest() -> None:
+    room, order = Room(1), list[int]()
+    assert room.enter(0)
+
+    def come(number: int) -> None:
+        assert room.enter(60)
+        order.append(number)
+        room.leave()
+
+    with ThreadPoolExecutor(1) as first:
+        done = first.submit(come, 1)
+        eventually(lambda: not room.enter(0.001) and len(room.line) == 1, "the one in line")
+        assert not room.enter(60)  # the line is as long as the room is large
+        room.leave()
+        done.result()
+    assert order == [1]
+    assert room.enter(0)
+    assert not room.enter(0.001)
+    assert not room.line
 
 
 def test_a_server_of_one_request_at_a_time_answers_probes_too(serve: Start, database: Database) -> None:

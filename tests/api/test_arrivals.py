@@ -1,0 +1,129 @@
+"""Slow clients: heads, bodies and goodbyes that take their time keep neither a thread nor the worker."""
+
+import http.client
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+
+import orjson
+import pytest
+from werkzeug.exceptions import RequestTimeout
+
+from tests.fixtures.api import Answer, Serve, fetch, start_server
+from tests.fixtures.process import Processes
+from webapi.arrivals import BODY_RATE, HEAD_MAX, BodyReader
+
+MANY = 30
+"""More connections than the server has threads."""
+HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """A server of one request at a time that waits for nobody longer than a few seconds, over no database."""
+    folder = tmp_path_factory.mktemp("arrivals")
+    processes = Processes(folder)
+    yield start_server(processes, "postgresql://nobody@127.0.0.1:1/nowhere", folder, {"threads": 1, "patience": 3.0})
+    processes.end()
+
+
+@contextmanager
+def connections(served: Serve, count: int, said: bytes) -> Iterator[list[socket.socket]]:
+    """So many connections that said the same."""
+    place = urlsplit(served.url)
+    with ExitStack() as stack:
+        made = []
+        for _ in range(count):
+            made.append(stack.enter_context(socket.create_connection((place.hostname, place.port), timeout=30)))
+            made[-1].sendall(said)
+        yield made
+
+
+def answer_on(connection: socket.socket) -> Answer:
+    with http.client.HTTPResponse(connection) as response:
+        response.begin()
+        return Answer(response.status, dict(response.headers), response.read())
+
+
+def refused(connection: socket.socket, status: int) -> bool:
+    """Whether a connection is answered with a problem, and closed."""
+    answer = answer_on(connection)
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert orjson.loads(answer.body)["status"] == status
+    return connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        HEAD + b"X: ",  # the rest never comes
+        b"POST /api/v1/gpus HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc",  # nor does this one
+        HEAD + b"Connection: close\r\n\r\n",  # answered, but not closed by the client
+        b"\r\n" * 20_000,
+    ],
+    ids=["half a head", "half a body", "no goodbye", "empty lines"],
+)
+def test_slow_clients_keep_neither_a_thread_nor_the_worker(server: Serve, said: bytes) -> None:
+    with connections(server, MANY, said):
+        for _ in range(3):
+            assert fetch(f"{server.url}/livez").status == 200
+
+
+def test_a_head_that_does_not_come_in_time_is_refused(server: Serve) -> None:
+    with connections(server, 3, HEAD + b"X: ") as made:
+        assert all(refused(connection, 408) for connection in made)
+
+
+def test_a_client_that_never_says_anything_is_left_without_a_word(server: Serve) -> None:
+    with connections(server, 2, b"") as made:
+        assert [connection.recv(1) for connection in made] == [b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [(b"GET /" + b"x" * HEAD_MAX, 414), (HEAD + b"X: 1\r\n" * (HEAD_MAX // 6), 431)]
+)
+def test_a_head_without_end_is_refused_while_it_comes(server: Serve, said: bytes, status: int) -> None:
+    with connections(server, 1, said) as (connection,):
+        assert refused(connection, status)
+
+
+def test_a_request_may_come_in_pieces_and_several_on_one_connection(server: Serve) -> None:
+    whole = HEAD + b"\r\n"
+    with connections(server, 1, b"\r\n" + whole[:9]) as (connection,):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for place in range(9, len(whole), 7):
+            connection.sendall(whole[place : place + 7])
+        assert answer_on(connection).status == 200
+        connection.sendall(whole + b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + whole)
+        with connection.makefile("rb") as file:
+            said = b""
+            while said.count(b"HTTP/1.1 ") < 3 or not said.endswith(b"ok\n"):
+                said += file.readline()
+        assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", b"405", b"200"]
+
+
+def test_a_client_that_closes_half_way_is_forgotten(server: Serve) -> None:
+    with connections(server, MANY, HEAD) as made:
+        for connection in made:
+            connection.shutdown(socket.SHUT_WR)
+        assert {connection.recv(1) for connection in made} == {b""}
+    assert fetch(f"{server.url}/livez").status == 200
+
+
+def test_a_body_may_pause_no_longer_than_it_has_earned() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        body = BodyReader(ours, 0.05)
+        theirs.sendall(b"x" * BODY_RATE)
+        assert len(body.read(BODY_RATE)) == BODY_RATE  # and a second more for the rest
+        ours.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            body.read(1)
+        ours.settimeout(None)
+        with pytest.raises(RequestTimeout):
+            body.read(1)
+        with pytest.raises(RequestTimeout):
+            body.read(1)
+        assert ours.gettimeout() is None

@@ -13,7 +13,6 @@ from webapi import (
     contract,
     dead,
     docs,
-    fleet_telemetry,
     gpus,
     inventory,
     latest,
@@ -24,7 +23,6 @@ from webapi import (
     queueproblems,
     requests,
     telemetry,
-    top,
 )
 from webapi.crowd import Crowd
 from webapi.observer import Observer
@@ -36,8 +34,6 @@ NOUNS = (
     inventory.blueprint,
     latest.blueprint,
     telemetry.blueprint,
-    fleet_telemetry.blueprint,
-    top.blueprint,
     metrics.blueprint,
     queue.blueprint,
     dead.blueprint,

@@ -40,6 +40,15 @@ class Range(NamedTuple):
         """What makes it another question; `now` itself does not, it stays that of the first page."""
         return [part for moment in self for part in (moment.micros, moment.before_now)]
 
+    @property
+    def moves(self) -> bool:
+        """Whether it is another range at another time."""
+        return any(moment.before_now for moment in self)
+
+    def now(self) -> int:
+        """What `now` is while its pages are read. 0 where it does not matter: cursors are then always the same."""
+        return times.now_micros() if self.moves else 0
+
 
 def asked_range(
     query: Mapping[str, Any],

@@ -1,27 +1,38 @@
 """/api/v1/gpus/{gpu}/telemetry: the readings of one GPU."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flask import Response
 
 from telemetry.block import MAX_TIME, MIN_TIME
+from telemetry.store.aggregates import Aggregate, GroupBy, StepQuestion
 from telemetry.store.pages import Position
-from webapi import exports, paging, times
+from webapi import exports, paging, step_answers, steps, times
 from webapi.answers import FormatQuery, asked_format
+from webapi.conditional import IF_NONE_MATCH, TAG_HEADERS, tag_of, tagged, unchanged
 from webapi.contract import PAGE_HEADERS, Blueprint
 from webapi.gpus import GPU_PARAMETER, find
-from webapi.ranges import RangeQuery, asked_range, metrics_field
+from webapi.ranges import RangeQuery, asked_range, metrics_field, selection
 from webapi.schemas import PAGE_ROWS, RECORD_EXAMPLE, Cursor, Limit, TelemetryRecordSchema
 from webapi.services import services
+from webapi.steps import STEP_EXAMPLE, STEP_HEADERS, StepQuery, StepRecordSchema
 
 blueprint = Blueprint("telemetry", __name__, url_prefix="/api/v1", description="Readings")
 
 _TIME = (int, MIN_TIME, MAX_TIME)
-_PLACE = (_TIME, _TIME, *((int, 0, 2**bits - 1) for bits in (31, 15, 31, 63, 31)))
+PLACE = (_TIME, _TIME, *((int, 0, 2**bits - 1) for bits in (31, 15, 31, 63, 31)))
 """What a cursor holds: what `now` is, then the fields of Position."""
 
 
-class TelemetryQuery(RangeQuery, FormatQuery):
+KINDS = {
+    "readings": (TelemetryRecordSchema, RECORD_EXAMPLE),
+    "steps": (StepRecordSchema, STEP_EXAMPLE),
+}
+"""What an answer lists: readings, or what became of them in steps."""
+
+
+class TelemetryQuery(RangeQuery, StepQuery, FormatQuery):
     """Parameters of a range of readings."""
 
     metric = metrics_field()
@@ -41,9 +52,12 @@ class Question(NamedTuple):
     metrics: list[str] | None
 
 
-@blueprint.route("/gpus/<gpu>/telemetry", parameters=[GPU_PARAMETER])
+@blueprint.route("/gpus/<gpu>/telemetry", parameters=[GPU_PARAMETER, IF_NONE_MATCH])
 @blueprint.arguments(TelemetryQuery, location="query")
-@blueprint.lists(TelemetryRecordSchema, "Readings, ascending by time", RECORD_EXAMPLE, headers=PAGE_HEADERS)
+@blueprint.lists_either(
+    KINDS, "Readings, or steps, ascending by time", headers={**PAGE_HEADERS, **STEP_HEADERS, **TAG_HEADERS}
+)
+@blueprint.alt_response(304, description="The client has this answer already.", headers=TAG_HEADERS, success=True)
 @blueprint.refuses(404, 422, 503)
 @blueprint.doc(operationId="getGpuTelemetry")
 def get_gpu_telemetry(query: dict[str, Any], gpu: str) -> Response:
@@ -55,16 +69,39 @@ def get_gpu_telemetry(query: dict[str, Any], gpu: str) -> Response:
     As JSON by pages; as CSV or NDJSON (`format=csv`, or `Accept: text/csv`) the whole range in one answer, unless a
     `limit` is given. An answer that cannot be finished, because the database went away or took too long, is broken off:
     the connection is closed before the end of the chunked body, and NDJSON misses its last line, the trailer.
+
+    An answer of readings from a range that ended more than a minute ago has an `ETag`: sent back as `If-None-Match`, it
+    is answered with 304 and nothing else until something is stored that may belong there.
+
+    With `step` or `max_points` no readings but one value for each step, metric and MIG instance: `agg` of the readings
+    in it, in the unit of the classic metric. All of them in one answer.
     """
+    if steps.are_asked(query):
+        return _in_steps(query, gpu)
     kind = asked_format(query)
     start, end = wanted = asked_range(query)
     names = query.get("metric")
     filters = ["telemetry", gpu, *wanted.shown, sorted(set(names)) if names else None]
-    place = paging.decode(query.get("cursor"), filters, _PLACE)
-    now = place[0] if place else times.now_micros()
+    place = paging.decode(query.get("cursor"), filters, PLACE)
+    now = place[0] if place else wanted.now()
     question = Question([row.number for row in find(gpu)], start.at(now), end.at(now), names)
+    tag = tag_of(wanted, [kind, filters, question.gpus, place, query.get("limit")])
+    return unchanged(tag) or tagged(_answered(kind, query, question, filters, now, place), tag)
+
+
+def _answered(
+    kind: str, query: Mapping[str, Any], question: Question, filters: list[Any], now: int, place: list[int] | None
+) -> Response:
     if exports.is_whole(kind, query):
         return exports.whole(kind, services().reader.whole_range(**question._asdict()))
     after = Position(*place[1:]) if place else None
     readings = services().reader.readings(**question._asdict(), after=after, limit=query.get("limit", PAGE_ROWS))
     return exports.page(kind, readings, readings.after and paging.encode(filters, [now, *readings.after]))
+
+
+def _in_steps(query: dict[str, Any], gpu: str) -> Response:
+    now, (start, end) = times.now_micros(), asked_range(query)
+    gpus = [row.number for row in find(gpu)]
+    return step_answers.answer(
+        query, StepQuestion(gpus, selection(query), start.at(now), end.at(now), 0, Aggregate.AVG, (GroupBy.GPU,))
+    )

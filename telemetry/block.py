@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from telemetry.parts import MAX_LABELS, MAX_TEXT, BlockError, Document, Gpu, Labels, Rejection, Workload, fragment
+from telemetry.parts import MAX_LABELS, MAX_TEXT, BlockError, Document, Gpu, Labels, Rejection, Workload, fragments
 
 __all__ = [
     "FORMAT",
@@ -36,6 +36,8 @@ FORMAT = "block/1"
 
 MAX_ROWS = 1_000_000
 """Most readings that one block may stand for."""
+SORTED = 1_000
+"""Items of the largest dictionary that is sorted."""
 MIN_TIME, MAX_TIME = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Years 1 to 9999, in µs since 1970: what RFC 3339 can write and PostgreSQL can store."""
 
@@ -89,7 +91,10 @@ class Block:
         return len(self.value)
 
     def in_order(self) -> "Block":
-        """The same with sorted dictionaries: blocks of the same GPUs and workloads then begin with the same bytes."""
+        """The same with sorted dictionaries: blocks of the same GPUs and workloads then begin with the same bytes.
+
+        Dictionaries of more than SORTED items stay as they are: nobody keeps those as a whole.
+        """
         gpus, gpu = _sorted(self.gpus, self.gpu)
         metrics, metric = _sorted(self.metrics, self.metric)
         workloads, workload = _sorted(self.workloads, self.workload)
@@ -107,9 +112,9 @@ class Block:
     def _dump(self, rejected: Sequence[Rejection]) -> bytes:
         return orjson.dumps(
             {
-                "gpus": [*map(fragment, self.gpus)],
+                "gpus": fragments(self.gpus),
                 "metrics": list(self.metrics),
-                "workloads": [*map(fragment, self.workloads)],
+                "workloads": fragments(self.workloads),
                 "time0": self.time0,
                 "gpu": self.gpu,
                 "metric": self.metric,
@@ -137,8 +142,10 @@ class Block:
         return block
 
 
-def _sorted(items: Sequence[_Item], column: NDArray[np.int32]) -> tuple[list[_Item], NDArray[np.int32]]:
+def _sorted(items: Sequence[_Item], column: NDArray[np.int32]) -> tuple[Sequence[_Item], NDArray[np.int32]]:
     """Sorted, and the column pointing to where they are then."""
+    if len(items) > SORTED:
+        return items, column
     order = sorted(range(len(items)), key=items.__getitem__)
     place = np.empty(len(order), np.int32)
     place[order] = np.arange(len(order))

@@ -5,6 +5,7 @@ what only its parts together can say (`block`).
 """
 
 import struct
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,13 +13,17 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from telemetry.remembered import Remembered
+
 MAX_TEXT = 1_024
 """Longest identity text (uuid, hostname, pod, metric name ..), in characters."""
 MAX_LABELS = 16_384
 """Longest labels_raw of one reading, in characters."""
 
-REMEMBERED, REMEMBERED_BYTES = 8_192, 2_000
-"""Checked GPUs, and workloads, that a process keeps, and the longest JSON of one: 32 MB of it at most."""
+REMEMBERED = 12 << 20
+"""Bytes of memory for what a process keeps of GPUs, and of workloads: those of some 10,000 GPUs."""
+OBJECTS = 300
+"""Bytes that the objects of one take beside its texts."""
 PARTS, PART_BYTES = 16, 1 << 17
 """Whole dictionaries of each kind that a process keeps, and the longest JSON of one: 6 MB of it at most."""
 
@@ -68,15 +73,18 @@ class Dictionaries(NamedTuple):
 
 
 def _fragment(item: Gpu | Workload) -> orjson.Fragment:
-    return orjson.Fragment(orjson.dumps({**item._asdict(), "labels": orjson.Fragment(item.labels)}))
+    body = orjson.dumps({**item._asdict(), "labels": orjson.Fragment(item.labels)})
+    return orjson.Fragment(bytes(memoryview(body)))  # a copy of the right size: dumps leaves room for some KB behind it
 
 
-_known_fragment = lru_cache(maxsize=REMEMBERED)(_fragment)
+_known_fragments = Remembered(
+    _fragment, most_bytes=2 * REMEMBERED, weigh=lambda item: OBJECTS + 2 * sum(map(len, item))
+)
 
 
-def fragment(item: Gpu | Workload) -> orjson.Fragment:
-    """The JSON of an item of a dictionary."""
-    return _known_fragment(item) if len(item.labels) <= REMEMBERED_BYTES else _fragment(item)
+def fragments(items: Sequence[Gpu | Workload]) -> list[orjson.Fragment]:
+    """The JSON of each item of a dictionary."""
+    return _known_fragments.each(items)
 
 
 class Document:
@@ -175,11 +183,11 @@ def _kept(read: Any, part: bytes) -> Any:
     return read(part) if len(part) <= PART_BYTES else read.__wrapped__(part)
 
 
-def _objects(part: bytes, known: Any) -> list[Any]:
+def _objects(part: bytes, known: Remembered[bytes, Any]) -> list[Any]:
     """The items whose JSON this is, with commas between."""
     if part and not (part.startswith(b"{") and part.endswith(b"}")):
         raise BlockError("not a list of objects")
-    return [_remembered(b"{" + inner + b"}", known) for inner in part[1:-1].split(b"},{")] if part else []
+    return known.each(b"{%b}" % inner for inner in part[1:-1].split(b"},{")) if part else []
 
 
 def _dictionaries(doc: dict[str, Any]) -> Dictionaries:
@@ -239,8 +247,8 @@ def _workload(raw: bytes) -> Workload:
     return workload
 
 
-_known_gpu = lru_cache(maxsize=REMEMBERED)(_gpu)
-_known_workload = lru_cache(maxsize=REMEMBERED)(_workload)
+_known_gpu = Remembered(_gpu, most_bytes=REMEMBERED, weigh=lambda raw: OBJECTS + 2 * len(raw))
+_known_workload = Remembered(_workload, most_bytes=REMEMBERED, weigh=lambda raw: OBJECTS + 2 * len(raw))
 
 
 @lru_cache(maxsize=PARTS)
@@ -261,13 +269,9 @@ def _workloads(part: bytes) -> list[Workload]:
 _READERS = (_gpus, _metrics, _workloads)
 
 
-def _remembered(raw: bytes, known: Any) -> Any:
-    return known(raw) if len(raw) <= REMEMBERED_BYTES else known.__wrapped__(raw)
-
-
-def _items(doc: dict[str, Any], name: str, known: Any) -> list[Any]:
+def _items(doc: dict[str, Any], name: str, known: Remembered[bytes, Any]) -> list[Any]:
     """The items of a dictionary, checked: those of one fleet come again in every block."""
-    return [_remembered(orjson.dumps(item), known) for item in _list(doc, name)]
+    return known.each(map(orjson.dumps, _list(doc, name)))
 
 
 def _named(kind: Any, item: object, name: str) -> Any:

@@ -15,6 +15,8 @@ class Pace:
     def __init__(self, *, rate: float, block_rows: int, clock: Clock) -> None:
         self.rate, self.block_rows, self.clock = rate, block_rows, clock
         self.pressure = 0.0
+        self.fitting = block_rows
+        """Rows that a message has room for, going by the ones before."""
         self._next = clock.monotonic()
 
     def rows(self, multiple: int) -> int:
@@ -22,6 +24,7 @@ class Pace:
         rows = min(self.block_rows, max(1, int(self.rate * BLOCK_SECONDS))) if self.rate else self.block_rows
         if self.pressure >= PRESSURE:
             rows //= 2
+        rows = min(rows, self.fitting)
         return max(multiple, rows - rows % multiple)
 
     def wait(self, rows: int, stop: Stop, at_most: float) -> bool:

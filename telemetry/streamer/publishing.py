@@ -28,6 +28,10 @@ MAX_TRIES = 5
 """Claims after which a slice that no streamer could publish is dead-lettered."""
 ENVELOPE = 1_024
 """Bytes of a message's limit that are left for its id and headers."""
+MARGIN = 0.9
+"""Part of a message's limit that the next block is planned for: its rows may be a little larger."""
+FADING = 0.9
+"""How a large row's size is forgotten, from block to block."""
 RAW_LIMIT = 16 << 20
 """Most bytes of such a slice that are kept."""
 
@@ -50,6 +54,12 @@ class Publishing:
         self.source, self.ledger, self.dead, self.producer = source, ledger, dead, producer
         self.max_bytes, self.metrics, self.health, self.stop = max_bytes - ENVELOPE, metrics, health, stop
         self.pressure = 0.0
+        self._row_bytes = 1.0
+
+    @property
+    def fitting(self) -> int:
+        """Rows of the next block that will fit into a message, going by those before: to cut one costs it twice."""
+        return int(MARGIN * self.max_bytes / self._row_bytes)
 
     def publish(self, reserved: Reservation) -> None:
         """Read, encode and queue the reserved rows; a slice that was tried too often is dead-lettered instead.
@@ -61,6 +71,7 @@ class Publishing:
             return
         block = self.source.block(self.ledger.source, reserved.first_row, reserved.rows, reserved.time0).in_order()
         body = block.encode(self.max_bytes)
+        self._row_bytes = max(len(body) / block.rows, FADING * self._row_bytes)
         if len(body) > self.max_bytes:
             self._split(reserved, len(body))
             return

@@ -96,7 +96,7 @@ class Streamer:
 
     def _publish_next(self) -> None:
         """Reserve and publish, when the pace allows it soon: what is due and the probes do not wait for a slow rate."""
-        self.pace.pressure = self.publishing.pressure
+        self.pace.pressure, self.pace.fitting = self.publishing.pressure, self.publishing.fitting
         rows = self.pace.rows(self.per_record)
         if not self.pace.wait(rows, self.stop, at_most=DUE_EVERY):
             return

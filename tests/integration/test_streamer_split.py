@@ -61,6 +61,20 @@ def test_a_block_that_is_too_large_is_published_in_the_halves_of_the_ledger(
     assert collecting.store.database.ask("SELECT first_row, rows FROM blocks ORDER BY 1") == [(0, 200), (200, 200)]
 
 
+def test_the_block_after_one_that_was_too_large_is_planned_to_fit(collecting: Collecting, source: CsvSource) -> None:
+    ledger = collecting.store.ledger()
+    first = ledger.reserve(ROWS)
+    assert first is not None
+    with publishing(collecting, source, ledger) as streamer:
+        assert streamer.fitting > ROWS
+        streamer.publish(first)
+        assert ROWS // 2 < streamer.fitting < ROWS
+        second = ledger.reserve(streamer.fitting)
+        assert second is not None
+        streamer.publish(second)
+    assert queued(collecting) == [("s:0", 200), ("s:200", 200), ("s:400", second.rows)]
+
+
 def test_a_block_that_another_streamer_cut_first_is_left_to_it(collecting: Collecting, source: CsvSource) -> None:
     ledger = collecting.store.ledger()
     reserved = ledger.reserve(ROWS)

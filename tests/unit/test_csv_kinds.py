@@ -59,7 +59,7 @@ def test_a_file_that_is_not_quoted_is_left_alone(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_column_that_nobody_reads_may_change_in_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kinds, "JUDGED_AT", 2 * (known.COST + len(GOOD)))
+    monkeypatch.setattr(kinds, "UNPROVEN", 2 * (known.COST + len(GOOD)))
     layout = parse_header(",".join(["", *NAMES, "note"]).encode(), lambda _: False, times=True)
     met = Kinds(layout)
     for turn in range(3):
@@ -74,7 +74,7 @@ def of_fleet(turn: int) -> Slice:
 
 def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "COST", 0)
-    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
+    monkeypatch.setattr(kinds, "UNPROVEN", 40 * len(GOOD))
     met = Kinds(LAYOUT)
     for turn in range(3):
         piece = piece_of([quoted(row(labels_raw=f'job="{turn}.{i}"')) for i in range(50)])
@@ -85,14 +85,15 @@ def test_rows_that_never_come_again_are_not_remembered(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("fleets", [1, 2, 12])
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, fleets: int) -> None:
     monkeypatch.setattr(known, "COST", 0)
-    monkeypatch.setattr(kinds, "JUDGED_AT", 40 * len(GOOD))
+    monkeypatch.setattr(kinds, "UNPROVEN", 40 * len(GOOD))
     monkeypatch.setattr(kinds, "REMEMBERED", 300 * len(GOOD))
     met = Kinds(LAYOUT)
     for turn in range(24):
         piece = of_fleet(turn % fleets)
         found, others = recognised(met, piece)
-        assert (found, others) == (field_by_field(piece), set()) or (fleets == 12 and not found)
-    assert bool(others) == (fleets == 12)  # it gave up on what it forgets before it comes again
+        assert found == {record: is_ for record, is_ in field_by_field(piece).items() if record not in others}
+        assert met.known.size <= 300 * len(GOOD) + len(piece.data)
+    assert len(others) == (len(piece) if fleets == 12 else 0)  # twelve are more than is remembered
 
 
 def test_a_fleet_whose_every_gpu_has_a_pod_of_its_own_is_recognised_at_its_second_tick() -> None:

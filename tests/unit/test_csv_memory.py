@@ -29,7 +29,7 @@ LINE = quoted([*row(uuid="GPU-@", value="#"), ""])
 MEGABYTE = 1 << 20
 KINDS: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "rows": (10_000, lambda i: LINE.replace(b"@", b"%d" % (i % 500)).replace(b"#", b"%d" % (i % 700)) + b"\n"),
-    "rows of their own labels": (10_000, lambda i: quoted([*row(labels_raw=f'job="{i}"'), ""]) + b"\n"),
+    "rows of their own labels": (13_000, lambda i: quoted([*row(labels_raw=f'job="{i}"'), ""]) + b"\n"),
     "rows of long labels": (300, lambda i: quoted([*row(labels_raw=f'job="{i}{"x" * 16_000}"'), ""]) + b"\n"),
     "rows of great length": (130, lambda i: quoted([*row(), "x" * (MAX_RECORD - 500)]) + b"\n"),
     "broken rows": (10_000, lambda i: LINE[:-1] + b"\n"),

@@ -42,6 +42,15 @@ def test_blocks_are_halved_while_the_queue_fills(clock: ManualClock) -> None:
     assert pace.rows(1_000) == 1_000
 
 
+def test_a_block_has_no_more_rows_than_fit_into_a_message(clock: ManualClock) -> None:
+    pace = Pace(rate=0, block_rows=5_000, clock=clock)
+    assert pace.rows(10) == 5_000
+    pace.fitting = 1_999
+    assert pace.rows(10) == 1_990
+    pace.fitting = 0
+    assert pace.rows(10) == 10
+
+
 @pytest.mark.parametrize("rate", [0.5, 7, 5_000, 123_456])
 def test_no_more_rows_are_read_than_the_rate_allows(clock: ManualClock, rate: float) -> None:
     pace, stop, read = pace_of(clock, rate), Stop(), 0

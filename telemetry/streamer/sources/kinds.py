@@ -23,10 +23,10 @@ from telemetry.streamer.sources.readings import Readings, first_of_each, reading
 from telemetry.streamer.sources.records import Records
 from telemetry.streamer.sources.slices import Slice, fields_of
 
-REMEMBERED = 64 << 20
-"""Bytes of rows that are remembered: some 80,000 series of an export."""
-JUDGED_AT = 8 << 20
-"""Bytes from which on it must be plausible that rows will be met again: some 10,000 series."""
+REMEMBERED = 96 << 20
+"""Bytes of rows that are remembered: some 110,000 series of an export."""
+UNPROVEN = 8 << 20
+"""Bytes up to which they are before half of them came again: some 10,000 series."""
 
 MOST_UNREAD = 30
 """Columns that nobody reads, up to which cutting them out is worth it."""
@@ -69,16 +69,15 @@ class Kinds:
         self._fields = sorted(fields.items())
         self._positions = [position for position, _ in self._fields]
         self.known = Known()
-        self._seen = self._again = self._odd = self._wait = self._pause = 0
-        self._limit = JUDGED_AT
+        self._odd = self._wait = self._pause = 0
+        self._limit = UNPROVEN
         self._leads = bool(self._fields) and self._fields[0][0] == 0  # a row begins with one that changes
         self._useful = not layout.metrics and len(unread) <= MOST_UNREAD
 
     def readings(self, piece: Slice) -> tuple[Readings | None, NDArray[np.int64]]:
         """(readings of the rows that were recognised, numbered by record; the records that were not)."""
-        self.known.forget()
-        if self.known.size > self._limit:
-            self._judge()
+        self._remember()
+        self.known.passed(len(piece))
         found = list(self._found(piece)) if self._useful and len(piece) else []
         if not found:
             return None, np.arange(len(piece))
@@ -126,7 +125,9 @@ class Kinds:
         self._odd = 0 if len(rest) < len(piece) or cut is not None else self._odd + len(piece)
         self._useful = self._odd < ODD
         if cut is not None:
-            kinds[rest[cut.records]] = number = self._recognise(cut.same)
+            number = self._recognise(cut.same)
+            cut, number = cut.only(number >= 0), number[number >= 0]
+            kinds[rest[cut.records]] = number
             yield _Found(rest[cut.records], number, cut.changing)
         self.known.order.learn(kinds, len(rest) + OUT_OF_STEP * len(foreseen[1:]))
 
@@ -143,7 +144,6 @@ class Kinds:
                 break
             cut, kinds, at = compare(piece, *first, names=[name for _, name in self._fields], leads=self._leads)
             met += len(kinds)
-            self._seen, self._again = self._seen + len(kinds), self._again + len(kinds)
             self.known.met(kinds)
             yield _Found(cut.records, kinds, cut.changing)
             if at >= len(piece):
@@ -162,7 +162,7 @@ class Kinds:
         return None
 
     def _recognise(self, same: Sequence[Any]) -> NDArray[np.int64]:
-        """The number of each row's kind; new kinds are learnt."""
+        """The number of each row's kind; new kinds are learnt, while there is room: else -1."""
         codes = np.zeros(len(same[0]), np.int32)
         columns = [array.dictionary_encode() for array in same]
         for column in columns:
@@ -173,12 +173,11 @@ class Kinds:
         texts = (map(one.dictionary.to_pylist().__getitem__, one.indices.to_numpy()[first].tolist()) for one in columns)
         keys: list[Key] = list(zip(*texts, strict=True))
         found = self.known.numbers(keys)
-        self._seen, self._again = self._seen + len(keys), self._again + len(keys) - found.count(None)
-        if None in found:
+        if None in found and self.known.size <= self._limit:
             self._learn([key for key, number in zip(keys, found, strict=True) if number is None])
             found = self.known.numbers(keys)
-        kinds = np.array(found, np.int64)[codes]
-        self.known.met(kinds)
+        kinds = np.array([-1 if number is None else number for number in found], np.int64)[codes]
+        self.known.met(kinds[kinds >= 0])
         return kinds
 
     def _learn(self, keys: Sequence[Key]) -> None:
@@ -205,18 +204,16 @@ class Kinds:
             and all(fields[position].encode() == _SAMPLE.get(name, b"x") for position, name in self._fields)
         )
 
-    def _judge(self) -> None:
-        """Remember more when kinds were met again, or are many metrics of few GPUs and workloads; else give up.
+    def _remember(self) -> None:
+        """Forget what came no more. Of a file from whose rows none came again it is all, and it is not tried again.
 
-        Otherwise a file of which every row has a label of its own would fill the memory with them.
+        A row that has a label of its own would else fill the memory. Until half of the kinds came again few are
+        learnt; then as many as a large fleet has.
         """
-        again = 2 * self._again > self._seen
-        if self._limit < REMEMBERED and (again or self.known.is_fleet):
+        if self._limit < REMEMBERED and self.known.came_again:
             self._limit = REMEMBERED
-            return
-        self._useful = again
-        self.known = Known()
-        self._seen = self._again = 0
+        before, left = len(self.known), self.known.forget()
+        self._useful = self._useful and (left > 0 or before == 0 or self._limit == REMEMBERED)
 
 
 def _row(same: Sequence[bytes], changing: Sequence[bytes]) -> bytes:

@@ -17,7 +17,7 @@ from telemetry.streamer.sources.readings import Readings, numbered
 COST = 300
 """Bytes that a kind takes beside those of its row: its digest, its place in the dictionary, its numbers."""
 TURNS = 16
-"""A kind is forgotten when so many times as many rows were met since as there are kinds: a tick of the fleet has each
+"""A kind is forgotten when so many times as many rows passed since as there are kinds: a tick of the fleet has each
 of them once, and of some streamers that share a file each meets a part of them."""
 
 _Item = TypeVar("_Item")
@@ -37,7 +37,7 @@ class Known:
         self.order = Order()
         self._numbers: dict[bytes, int] = {}  # by a digest: the order keeps the bytes
         self._sizes = np.empty(0, np.int64)
-        self._met = np.empty(0, np.int64)  # how many rows had been met when each was met last
+        self._new = self._met = np.empty(0, np.int64)  # how many rows had passed when each was met first, and last
         self._rows = 0
 
     def __len__(self) -> int:
@@ -49,9 +49,13 @@ class Known:
         return int(self._sizes.sum())
 
     @property
-    def is_fleet(self) -> bool:
-        """Whether they are many metrics of few GPUs and workloads, and so to be expected again."""
-        return 2 * (len(self.gpus) + len(self.metrics) + len(self.workloads)) < len(self)
+    def came_again(self) -> bool:
+        """Whether at least half of them did."""
+        return 2 * int((self._met > self._new).sum()) >= len(self) > 0
+
+    def passed(self, rows: int) -> None:
+        """So many rows are looked at now, of whatever kinds."""
+        self._rows += rows
 
     def numbers(self, keys: Iterable[Sequence[bytes]]) -> list[int | None]:
         """The number of each key, by the pieces that stay the same of a row; None: it is not known."""
@@ -77,32 +81,32 @@ class Known:
         self.parts = np.concatenate((self.parts, parts))
         self._numbers |= {_digest(key): first + at for at, key in enumerate(keys)}
         self._sizes = np.append(self._sizes, sizes + COST)
-        self._met = np.append(self._met, np.full(len(keys), self._rows))
+        self._new, self._met = (np.append(of, np.full(len(keys), self._rows)) for of in (self._new, self._met))
         self.order.add(keys)
 
     def met(self, kinds: NDArray[np.int64]) -> None:
         """Rows of these kinds came."""
-        self._rows += len(kinds)
         self._met[kinds] = self._rows
 
-    def forget(self, turns: int = TURNS) -> None:
-        """Forget what did not come for long, once it is half as much as what is left; the others get new numbers.
+    def forget(self, turns: int = TURNS) -> int:
+        """Forget what did not come for long, once it is half as much as what is left, which is returned.
 
-        A job that ended never comes again, and what follows it never follows it again: a file of weeks would fill the
-        memory with them, and what is foreseen with gaps.
+        The others get new numbers. A job that ended never comes again, and what follows it never follows it again: a
+        file of weeks would fill the memory with them, and what is foreseen with gaps.
         """
         stay = self._met > self._rows - turns * len(self)
         if 3 * int(stay.sum()) >= 2 * len(self):
-            return
+            return len(self)
         place = np.cumsum(stay) - 1
         self._numbers = {key: int(place[number]) for key, number in self._numbers.items() if stay[number]}
         self.order.keep(stay)
-        self._sizes, self._met = self._sizes[stay], self._met[stay]
+        self._sizes, self._new, self._met = self._sizes[stay], self._new[stay], self._met[stay]
         columns = self.parts[stay].T
         self.gpus, gpu = _kept(self.gpus, columns[0])
         self.metrics, metric = _kept(self.metrics, columns[1])
         self.workloads, workload = _kept(self.workloads, columns[2])
         self.parts = np.column_stack((gpu, metric, workload))
+        return len(self)
 
 
 def _kept(items: dict[_Item, int], numbers: NDArray[np.int32]) -> tuple[dict[_Item, int], NDArray[np.int32]]:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import orjson
 from flask import request
 
-from webapi.problems import Problem, invalid, unknown
+from webapi.problems import Problem, unknown, unsuited
 
 ADVICE = "take it from the Link header of the page before, or leave it out for the first page"
 MAX_TEXT = 4_096
@@ -40,7 +40,7 @@ def decode(text: str | None, filters: object, kinds: Sequence[tuple[type, int, i
     if not all(_fits(value, *kind) for value, kind in zip(place, kinds, strict=True)):
         raise _no_page(text)
     if digest != _digest(filters):
-        raise invalid([("cursor", text, f"belongs to a question with other filters; repeat those: {ADVICE}")])
+        raise unsuited([("cursor", text, f"belongs to a question with other filters; repeat those: {ADVICE}")])
     return list(place)
 
 

@@ -21,6 +21,9 @@ MEDIA_TYPE = "application/problem+json"
 CUT = 100
 """Characters of a wrong value that an answer repeats."""
 
+UNSUITED = "unsuitable-parameter"
+"""What the contract cannot say of a parameter, because it depends on others: so it is told apart from invalid ones."""
+
 log = logging.getLogger(__name__)
 
 _UNAVAILABLE: Sequence[tuple[type[StoreError], str, str]] = (
@@ -75,6 +78,11 @@ Fault = tuple[str, str | None, str]
 def invalid(faults: Iterable[Fault]) -> Problem:
     """Parameters that are wrong whatever the database holds."""
     return _of_parameters(422, "invalid-parameter", "A parameter is not valid", faults)
+
+
+def unsuited(faults: Iterable[Fault]) -> Problem:
+    """Parameters that are right by themselves, but not beside the others or for what the database holds."""
+    return _of_parameters(422, UNSUITED, "A parameter does not suit the question", faults)
 
 
 def unknown(slug: str, title: str, faults: Iterable[Fault]) -> Problem:

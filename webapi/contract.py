@@ -156,7 +156,7 @@ class Blueprint(flask_smorest.Blueprint):
         """Document such an answer where its objects are all of one of several kinds: of each its schema and an example,
         by what it is called; the first one is the usual one.
         """
-        schema = {"anyOf": [{"type": "array", "items": kind} for kind, _ in kinds.values()]}
+        schema = {"type": "array", "items": {"anyOf": [kind for kind, _ in kinds.values()]}}
         examples = {name: {"value": [example]} for name, (_, example) in kinds.items()}
         usual = next(iter(kinds.values()))[1]
 

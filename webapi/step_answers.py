@@ -14,7 +14,7 @@ from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.store.aggregates import Aggregate, NotACounter, StepQuestion, TooManyPoints
 from telemetry.store.steps import StepReader
 from webapi import answers, steps_format
-from webapi.problems import Problem, cut, invalid
+from webapi.problems import Problem, cut, unsuited
 from webapi.services import services
 from webapi.steps import MOST_STEPS, MOST_VALUES
 from webapi.widths import FRIENDLY, Bounds, named
@@ -47,7 +47,7 @@ def check(question: StepQuestion) -> None:
     except NotACounter as error:
         kind = f"a {error.kind}" if error.kind != "unknown" else "of no known kind"
         told = f"is for counters, and {cut(error.metric)} is {kind}: take {', '.join(error.instead)}, as in agg=avg"
-        raise invalid([("agg", question.agg.value, told)]) from None
+        raise unsuited([("agg", question.agg.value, told)]) from None
 
 
 def _chosen(query: Mapping[str, Any], question: StepQuestion, reader: StepReader) -> int:
@@ -59,10 +59,12 @@ def _chosen(query: Mapping[str, Any], question: StepQuestion, reader: StepReader
     bounds = Bounds(question.start, question.end)
     if bounds.steps(asked) > most if asked else _is_open(question):
         bounds = _bounds(question, reader)
-    fitting = bounds.fitting(most)
-    if bounds.steps(asked or fitting) > most:
+    if asked and bounds.steps(asked) <= most:
+        return asked
+    fitting = Bounds(bounds.first, min(bounds.last + LAG, question.end)).fitting(most)
+    if asked or bounds.steps(fitting) > most:
         raise _too_many_steps(asked, bounds, fitting)
-    return asked or fitting
+    return fitting
 
 
 def _is_open(question: StepQuestion) -> bool:
@@ -71,19 +73,18 @@ def _is_open(question: StepQuestion) -> bool:
 
 def _bounds(question: StepQuestion, reader: StepReader) -> Bounds:
     """The part of the range in which there are readings."""
-    first, last = reader.span(question) or (question.start, question.start)
-    return Bounds(first, min(last + LAG, question.end))
+    return Bounds(*(reader.span(question) or (question.start, question.start)))
 
 
 def _too_many_steps(asked: int | None, bounds: Bounds, fitting: int) -> Problem:
     if asked is None:
         told = "is not to be had of a range that begins before 1970 and ends after it; take two, as in max_points=2"
-        return invalid([("max_points", "1", told)])
+        return unsuited([("max_points", "1", told)])
     told = (
         f"makes {bounds.steps(asked):,} steps of this range, and at most {MOST_STEPS:,} are answered: take a longer "
         f"step or a shorter range, as in step={named(fitting)}"
     )
-    return invalid([("step", named(asked), told)])
+    return unsuited([("step", named(asked), told)])
 
 
 def _too_many_values(query: Mapping[str, Any], question: StepQuestion, bounds: Bounds, error: TooManyPoints) -> Problem:
@@ -95,4 +96,4 @@ def _too_many_values(query: Mapping[str, Any], question: StepQuestion, bounds: B
         f"less or select less, as in step={fitting}"
     )
     name = "step" if "step" in query else "max_points"
-    return invalid([(name, named(question.step) if name == "step" else str(query[name]), told)])
+    return unsuited([(name, named(question.step) if name == "step" else str(query[name]), told)])

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields
 
 from telemetry.store.aggregates import Aggregate, GroupBy
-from webapi.problems import invalid, near
+from webapi.problems import near, unsuited
 from webapi.schemas import Choice, Query, Whole
 from webapi.widths import Width
 
@@ -55,8 +55,8 @@ class GroupField(Choice):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> str:
         if value not in self.choices:
-            example = "group_by=host&group_by=model"
-            raise ValidationError(f"is none of {', '.join(self.choices)}; for several repeat it, as in {example}")
+            several = "group_by=host&group_by=model"
+            raise ValidationError(f"is none of {', '.join(self.choices)}; for several repeat it, as in {several}")
         return str(value)
 
 
@@ -133,13 +133,13 @@ def are_asked(query: Mapping[str, Any]) -> bool:
     """Whether steps are asked for, and not readings; a 422 problem where the parameters contradict each other."""
     widths = [name for name in ("step", "max_points") if name in query]
     if len(widths) > 1:
-        raise invalid([("max_points", str(query["max_points"]), "chooses a step; give it or a step, as in step=5m")])
+        raise unsuited([("max_points", str(query["max_points"]), "chooses a step; give it or a step, as in step=5m")])
     told = "is for pages of readings, which steps have not: leave it out, as in step=5m&agg=max"
     strangers = ("limit", "cursor")
     if not widths:
         told, strangers = "is for steps: say how wide they are, as in step=5m&agg=max", ("agg", "group_by")
     if faults := [(name, _shown(query[name]), told) for name in strangers if name in query]:
-        raise invalid(faults)
+        raise unsuited(faults)
     return bool(widths)
 
 

@@ -13,16 +13,19 @@ from webapi import (
     contract,
     dead,
     docs,
+    fleet_telemetry,
     gpus,
     inventory,
     latest,
     metrics,
+    origins,
     probes,
     problems,
     queue,
     queueproblems,
     requests,
     telemetry,
+    top,
 )
 from webapi.crowd import Crowd
 from webapi.observer import Observer
@@ -34,6 +37,8 @@ NOUNS = (
     inventory.blueprint,
     latest.blueprint,
     telemetry.blueprint,
+    fleet_telemetry.blueprint,
+    top.blueprint,
     metrics.blueprint,
     queue.blueprint,
     dead.blueprint,
@@ -65,7 +70,9 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     Services(reader=Reader(pool=pool), options=options, observer=Observer(options.queue)).attach(app)
     requests.register(app)
     compress.register(app)
+    origins.register(app)
     auth.register(app)
+    requests.limit(app)
     problems.register(app)
     queueproblems.register(app)
     probes.measure(app)

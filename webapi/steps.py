@@ -64,7 +64,7 @@ class StepQuery(Query):
     """Asks for aggregates over steps."""
 
     step = Width(
-        "Instead of readings, one value for each step of this width: a number with ms, s, m, h, d or w, or a number of "
+        "Instead of readings, a value for each step of this width: a whole number with ms, s, m, h, d or w, or one of "
         f"seconds. Steps are counted from 1970 (UTC); those without readings are left out. At most {MOST_STEPS:,} in "
         f"the range and {MOST_VALUES:,} values in all."
     )

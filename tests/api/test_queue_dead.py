@@ -212,3 +212,8 @@ def test_only_an_admin_may_replay(queue: Collecting, watch: Watch, keyring: Keyr
         assert replay(api, 1, **keyring.header(name)).status_code == status, name
     looking = api.client.get("/api/v1/queue/dead/1", headers=keyring.header("read"))
     assert looking.status_code == 200
+
+
+def test_a_page_of_another_site_cannot_replay(store: Store, api: Api) -> None:
+    assert replay(api, 1, Origin="http://localhost").status_code == 404
+    assert replay(api, 1, Origin="http://evil.example").status_code == 403

@@ -11,6 +11,7 @@ from telemetry.store.pages import Position
 from telemetry.store.selection import Selection
 from webapi import exports, paging, step_answers, steps, times
 from webapi.answers import asked_format
+from webapi.conditional import IF_NONE_MATCH, TAG_HEADERS, tag_of, tagged, unchanged
 from webapi.contract import PAGE_HEADERS, Blueprint
 from webapi.ranges import FleetQuery, asked_range, selection
 from webapi.schemas import PAGE_ROWS, RECORD_EXAMPLE, TelemetryRecordSchema
@@ -34,9 +35,12 @@ class FleetTelemetryQuery(FleetQuery, FleetStepQuery, TelemetryQuery):
     """Parameters of a range of readings of many GPUs."""
 
 
-@blueprint.route("/telemetry")
+@blueprint.route("/telemetry", parameters=[IF_NONE_MATCH])
 @blueprint.arguments(FleetTelemetryQuery, location="query")
-@blueprint.lists_either(KINDS, "Readings, or steps, ascending by time", headers={**PAGE_HEADERS, **STEP_HEADERS})
+@blueprint.lists_either(
+    KINDS, "Readings, or steps, ascending by time", headers={**PAGE_HEADERS, **STEP_HEADERS, **TAG_HEADERS}
+)
+@blueprint.alt_response(304, description="The client has this answer already.", headers=TAG_HEADERS, success=True)
 @blueprint.refuses(404, 422, 503)
 @blueprint.doc(operationId="listTelemetry")
 def list_telemetry(query: dict[str, Any]) -> Response:
@@ -55,10 +59,11 @@ def list_telemetry(query: dict[str, Any]) -> Response:
     start, end = wanted = asked_range(query)
     filters = ["fleet telemetry", *wanted.shown, _shown(selected)]
     place = paging.decode(query.get("cursor"), filters, PLACE)
-    now = place[0] if place else times.now_micros()
+    now = place[0] if place else wanted.now()
     reader, span = FleetReadings(reader=services().reader), {"start": start.at(now), "end": end.at(now)}
-    if exports.is_whole(kind, query):
-        return exports.whole(kind, reader.whole(selected, **span))
+    if exports.is_whole(kind, query):  # pages have no tag: a page may hold fewer readings when it took long
+        tag = tag_of(wanted, [kind, filters])
+        return unchanged(tag) or tagged(exports.whole(kind, reader.whole(selected, **span)), tag)
     after = Position(*place[1:]) if place else None
     readings = reader.page(selected, **span, after=after, limit=query.get("limit", PAGE_ROWS))
     return exports.page(kind, readings, readings.after and paging.encode(filters, [now, *readings.after]))

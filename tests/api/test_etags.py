@@ -90,6 +90,14 @@ def test_every_question_has_a_tag_of_its_own(fleet_api: Api) -> None:
     assert len({tag(fleet_api, **one) for one in asked}) == len(asked)
 
 
+def test_a_range_of_the_fleet_has_one_where_it_is_whole(fleet_api: Api) -> None:
+    answer = get(fleet_api, "/telemetry", format="csv")
+    assert get(fleet_api, "/telemetry", tag=answer.headers["ETag"], format="csv").status_code == 304
+    assert get(fleet_api, "/telemetry", tag=answer.headers["ETag"], format="csv", host="node-0").status_code == 200
+    for paged in ({"format": "json"}, {"format": "csv", "limit": "7"}):
+        assert "ETag" not in fleet_api.get("/telemetry", end=END, **paged).headers
+
+
 def test_nothing_is_asked_of_the_readings_for_it(database: Database, make_api: Callable[..., Api]) -> None:
     fill(database, fleet())
     api = make_api(database.reader, lock_wait=0.2)

@@ -18,6 +18,7 @@ from webapi import paging
 from webapi.answers import FormatQuery, listing
 from webapi.auth import needs
 from webapi.contract import PAGE_HEADERS, Blueprint
+from webapi.links import links
 from webapi.observer import NAME
 from webapi.payloads import shown
 from webapi.problems import Problem, cut
@@ -73,7 +74,10 @@ class DeadQuery(FormatQuery):
 @blueprint.arguments(DeadQuery, location="query")
 @blueprint.lists(DeadBlockSchema, "Dead blocks, the newest first", DEAD_EXAMPLE, headers=PAGE_HEADERS)
 @blueprint.refuses(404, 422, 503)
-@blueprint.doc(operationId="listDeadBlocks")
+@blueprint.doc(
+    operationId="listDeadBlocks",
+    **links("dead", "/0/id", {"getDeadBlock": "What is in the newest one.", "replayDeadBlock": "The way back for it."}),
+)
 def list_dead_blocks(query: dict[str, Any]) -> Response:
     """List what died in the queue
 

@@ -11,6 +11,7 @@ from telemetry.store.reader import AmbiguousGpu, GpuRow, UnknownGpu
 from webapi import paging
 from webapi.answers import FormatQuery, names
 from webapi.contract import PAGE_HEADERS, Blueprint
+from webapi.links import links
 from webapi.problems import Problem, cut
 from webapi.schemas import TEXT_MAX, Cursor, Limit, Text
 from webapi.services import services
@@ -34,13 +35,10 @@ GPU_PARAMETER = {
 }
 
 
-LINKS = {
-    operation: {"operationId": operation, "parameters": {"gpu": "$response.body#/0"}, "description": description}
-    for operation, description in (
-        ("getGpu", "What is known of the first one."),
-        ("getGpuLatest", "The newest values of the first one."),
-        ("getGpuTelemetry", "The readings of the first one."),
-    )
+OF_A_GPU = {
+    "getGpu": "What is known of the first one.",
+    "getGpuLatest": "The newest values of the first one.",
+    "getGpuTelemetry": "The readings of the first one.",
 }
 
 
@@ -129,7 +127,7 @@ EXAMPLE = {
 )
 @blueprint.in_lines([{"id": GPU_EXAMPLE}], "Ids, in byte order", headers=PAGE_HEADERS)
 @blueprint.refuses(404, 422, 503)
-@blueprint.doc(operationId="listGpus", responses={200: {"links": LINKS}})
+@blueprint.doc(operationId="listGpus", **links("gpu", "/0", OF_A_GPU))
 def list_gpus(query: dict[str, Any]) -> Response:
     """List GPUs
 

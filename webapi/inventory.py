@@ -9,6 +9,8 @@ from telemetry.store.fleet import Fleet, Item
 from webapi import paging
 from webapi.answers import FormatQuery, listing
 from webapi.contract import PAGE_HEADERS, Blueprint
+from webapi.gpus import OF_A_GPU
+from webapi.links import links
 from webapi.schemas import Cursor, Limit, Text
 from webapi.services import services
 from webapi.times import rfc3339
@@ -69,7 +71,7 @@ EXAMPLE = {
 @blueprint.arguments(InventoryQuery, location="query")
 @blueprint.lists(InventorySchema, "GPUs, by id in byte order", EXAMPLE, headers=PAGE_HEADERS)
 @blueprint.refuses(404, 422, 503)
-@blueprint.doc(operationId="listInventory")
+@blueprint.doc(operationId="listInventory", **links("gpu", "/0/id", OF_A_GPU))
 def list_inventory(query: dict[str, Any]) -> Response:
     """List GPUs with what and where they are
 

@@ -8,6 +8,7 @@ from marshmallow import Schema, fields
 from telemetry.store.fleet import Fleet, MetricRow
 from webapi.answers import FormatQuery, listing
 from webapi.contract import Blueprint
+from webapi.links import links
 from webapi.schemas import Text
 from webapi.services import services
 
@@ -76,7 +77,14 @@ EXAMPLE = {
 @blueprint.arguments(MetricsQuery, location="query")
 @blueprint.lists(MetricSchema, "Metrics, by name in byte order", EXAMPLE)
 @blueprint.refuses(422, 503)
-@blueprint.doc(operationId="listMetrics")
+@blueprint.doc(
+    operationId="listMetrics",
+    **links(
+        "metric",
+        "/0/name",
+        {"listTelemetry": "Readings of the first one.", "listTop": "Where the first one is highest."},
+    ),
+)
 def list_metrics(query: dict[str, Any]) -> Response:
     """List the metrics that were read
 

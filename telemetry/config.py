@@ -171,6 +171,24 @@ API_WRITER_URL = _s(
 API_METRICS_AUTH = _s(
     "metrics-auth", "API_METRICS_AUTH", str, "off", "Whether /metrics needs a token too.", choices=("off", "on")
 )
+API_CORS_ORIGIN = _s(
+    "api-cors-origin",
+    "API_CORS_ORIGIN",
+    str,
+    None,
+    "Origins whose pages may ask, with commas between: https://grafana.example.org; * = all. [none]",
+)
+API_BEHIND_TLS = _s(
+    "api-behind-tls",
+    "API_BEHIND_TLS",
+    str,
+    "off",
+    "Whether clients come by HTTPS, through a proxy: browsers then stay with it.",
+    choices=("off", "on"),
+)
+API_BODY_MAX = _s(
+    "api-body-max", "API_BODY_MAX", int, 8 << 20, "Bytes of a request's body, at most.", least=1_024, most=1 << 30
+)
 
 STATE = _s("state", "STATE", Path, None, "Folder of the embedded servers. [.telemetry in this folder]")
 EMBEDDED_PG_BIN = _s(

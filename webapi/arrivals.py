@@ -39,6 +39,7 @@ DRAIN_MAX = 65_536
 """Bytes that are read from such a connection, and thrown away."""
 
 _PIECE = 65_536
+_TOO_SLOW = f"The body does not come, or more slowly than {BODY_RATE} bytes a second; send it at once, or in parts."
 _AT_ONCE = 0.05
 """Seconds for the rest of a body that nobody read: what has come already, no more."""
 
@@ -171,14 +172,14 @@ class BodyReader(SocketUnreader):
             self._until = time.monotonic() + self._patience
         wanted, left = self.sock.gettimeout(), self._until - time.monotonic()
         if left <= 0:
-            raise RequestTimeout
+            raise RequestTimeout(_TOO_SLOW)
         self.sock.settimeout(left if wanted is None else min(wanted, left))
         try:
             piece: bytes = super().chunk(size_hint)
         except TimeoutError:
             if wanted is not None and wanted < left:
                 raise
-            raise RequestTimeout from None
+            raise RequestTimeout(_TOO_SLOW) from None
         finally:
             self.sock.settimeout(wanted)
         self._until += len(piece) / BODY_RATE

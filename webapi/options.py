@@ -51,6 +51,15 @@ class ApiOptions:
     """Who may ask. None: everybody."""
     metrics_auth: bool = False
     """Whether /metrics needs a token too."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins of pages elsewhere that may ask, in small letters; `*`: all."""
+    local_names: frozenset[str] | None = None
+    """Names of this machine, beside localhost and the loopback's addresses: who asks by another, and shows no token, is
+    refused. None: any name will do."""
+    behind_tls: bool = False
+    """Whether clients come by HTTPS, through a proxy: browsers are told to stay with it."""
+    body_max: int = 8 << 20
+    """Bytes of a request's body, at most."""
     queue: QueuePlace | None = None
     """None: what is asked of the queue is refused."""
     writer_url: str | None = field(default=None, repr=False)

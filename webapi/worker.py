@@ -18,6 +18,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from webapi import problems
 from webapi.arrivals import LINE_MAX, ArrivingWorker
+from webapi.requests import HEADER, SECURITY
 
 STALLED_AFTER = 30
 """Seconds in which a client may take not a byte of its answer before it is left."""
@@ -29,6 +30,7 @@ _DETAILS = (
 )
 
 
+_HEADERS = "".join(f"{name}: {value}\r\n" for name, value in SECURITY.items())
 _INCOMPLETE = {
     408: "The request did not come in time; send it as a whole, at once.",
     414: _DETAILS[0][2],
@@ -99,9 +101,10 @@ def _reset(sock: socket.socket, graceful: bool = False) -> None:
 def answer(status: int, detail: str) -> bytes:
     """The whole response."""
     phrase = http.HTTPStatus(status).phrase
-    body = problems.body(status, problems.slug_of(phrase), phrase, detail, uuid.uuid4().hex)
+    request_id = uuid.uuid4().hex
+    body = problems.body(status, problems.slug_of(phrase), phrase, detail, request_id)
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: {problems.MEDIA_TYPE}\r\n"
-        f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n{_HEADERS}{HEADER}: {request_id}\r\n\r\n"
     )
     return head.encode("ascii") + body

@@ -25,7 +25,7 @@ STREAMER = (c.CSV, c.STREAM, c.ONCE, c.TIME, c.RATE, c.BLOCK_ROWS, c.LEDGER_DAYS
 COLLECTOR = (c.WORKERS, c.BATCH_MESSAGES, c.BREAKER_SHARE, c.LINGER)
 API = (
     *(c.API_HOST, c.API_PORT, c.API_WORKERS, c.API_THREADS, c.API_TIMEOUT, c.API_EXPORT_TIMEOUT),
-    *(c.API_TOKENS, c.API_METRICS_AUTH),
+    *(c.API_TOKENS, c.API_METRICS_AUTH, c.API_CORS_ORIGIN, c.API_BEHIND_TLS, c.API_BODY_MAX),
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

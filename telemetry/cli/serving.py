@@ -13,6 +13,7 @@ from telemetry.cli.options import Values
 from telemetry.config import ConfigError
 from telemetry.store.errors import StoreError
 from telemetry.store.session import check_url
+from webapi import origins
 from webapi.observer import Observer
 from webapi.options import ApiOptions, QueuePlace
 from webapi.tokenfile import TokenFile
@@ -50,9 +51,27 @@ def options_of(values: Values) -> ApiOptions:
         export_timeout=values["export_timeout"],
         tokens=tokens_of(values),
         metrics_auth=values["metrics_auth"] == ON,
+        cors_origins=origins_of(values),
+        local_names=None if values["api_tokens"] else frozenset({values["api_host"]}),
+        behind_tls=values["api_behind_tls"] == ON,
+        body_max=values["api_body_max"],
         queue=queue_of(values),
         writer_url=writer_url_of(values),
     )
+
+
+def origins_of(values: Values) -> tuple[str, ...]:
+    """The origins of --api-cors-origin. Raises ConfigError when one is none, or every page could do as it likes."""
+    try:
+        found = origins.origins_of(values["api_cors_origin"] or "")
+    except ValueError as error:
+        raise ConfigError(f"--{c.API_CORS_ORIGIN.flag} (or {c.API_CORS_ORIGIN.env}): {error}") from None
+    if origins.ALL in found and values["api_tokens"] in (None, "", OFF):
+        raise ConfigError(
+            f"--{c.API_CORS_ORIGIN.flag} {origins.ALL}: any page that a browser here opens could ask, and nobody needs "
+            f"a token; name the origins, or a file of tokens with --{c.API_TOKENS.flag}"
+        )
+    return found
 
 
 def queue_of(values: Values) -> QueuePlace | None:

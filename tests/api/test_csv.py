@@ -20,7 +20,8 @@ from tests.fixtures.api import Api, Serve, fetch
 from tests.fixtures.exports import source_of
 from tests.fixtures.filled import POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.process import eventually
-from tests.fixtures.store import Database
+from tests.fixtures.servers_postgres import PostgresServer
+from tests.fixtures.store import Database, create_database, drop_database
 from webapi.schemas import PAGE_ROWS
 
 Start = Callable[..., Serve]
@@ -40,6 +41,15 @@ def records(text: str) -> list[dict[str, Any]]:
 
 def dense(count: int) -> list[Reading]:
     return [Reading(gpu("node-0", 0), T0 + number, (TEMP, UTIL, POWER)[number % 3], number) for number in range(count)]
+
+
+@pytest.fixture(scope="module")
+def many(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
+    """A database with so many readings, for tests that only ask."""
+    database = Database(postgres_server, create_database(postgres_server, migrated))
+    fill_many(database)
+    yield database
+    drop_database(postgres_server, database.name)
 
 
 def fill_many(database: Database) -> None:
@@ -108,13 +118,13 @@ def test_it_can_be_read_as_a_source(api: Api, database: Database) -> None:
 
 
 @contextmanager
-def begun(served: Serve, database: Database) -> Iterator[http.client.HTTPResponse]:
+def begun(served: Serve, database: Database, kind: str = "csv") -> Iterator[http.client.HTTPResponse]:
     """An answer of which the first bytes were taken, and whose statement is still under way."""
     place = urlsplit(served.url)
     with closing(http.client.HTTPConnection(str(place.hostname), place.port, timeout=60)) as connection:
-        connection.request("GET", f"/api/v1{ONE}?format=csv")
+        connection.request("GET", f"/api/v1{ONE}?format={kind}")
         with connection.getresponse() as response:
-            assert response.read(10) == b"timestamp,"
+            assert response.read(10) == {"csv": b"timestamp,", "ndjson": b'{"timestam'}[kind]
             assert database.one(ACTIVE) == 1
             yield response
 
@@ -122,12 +132,15 @@ def begun(served: Serve, database: Database) -> Iterator[http.client.HTTPRespons
 def test_a_client_that_goes_away_ends_the_statement_and_leaves_its_room(serve: Start, database: Database) -> None:
     fill_many(database)
     served = serve(threads=1)
-    with begun(served, database):
-        pass
-    eventually(lambda: database.one(ACTIVE) == 0, "the end of the statement")
-    eventually(lambda: fetch(f"{served.url}/api/v1/gpus").status == 200, "room for the next request")
-    with begun(served, database) as answer:
-        assert len(answer.read().splitlines()) == MANY + 1
+    for kind in ("csv", "ndjson"):
+        with begun(served, database, kind):
+            pass
+        eventually(lambda: database.one(ACTIVE) == 0, "the end of the statement")
+        eventually(lambda: fetch(f"{served.url}/api/v1/gpus").status == 200, "room for the next request")
+        with begun(served, database, kind) as answer:
+            *_, last, end = answer.read().split(b"\n")
+        assert end == b""
+        assert last == b'{"trailer":{"count":300000,"next":null}}' or kind == "csv"
     assert "Traceback" not in served.process.stderr, served.process.stderr
 
 
@@ -146,10 +159,12 @@ def test_a_client_that_stands_still_is_left_and_its_statement_ends(serve: Start,
 def test_an_answer_that_cannot_be_finished_is_broken_off_and_not_short(serve: Start, database: Database) -> None:
     fill_many(database)
     served = serve()
-    with begun(served, database) as answer:
-        database.ask(f"SELECT pg_terminate_backend(pid) FROM ({ACTIVE.replace('count(*)', 'pid')}) AS one")
-        with pytest.raises(http.client.IncompleteRead):
-            answer.read()
+    for kind in ("csv", "ndjson"):
+        with begun(served, database, kind) as answer:
+            database.ask(f"SELECT pg_terminate_backend(pid) FROM ({ACTIVE.replace('count(*)', 'pid')}) AS one")
+            with pytest.raises(http.client.IncompleteRead) as raised:
+                answer.read()
+        assert b"trailer" not in raised.value.partial[-1_000:]
     assert "an answer was broken off" in served.process.stderr
     assert "Traceback" not in served.process.stderr, served.process.stderr
 
@@ -211,10 +226,17 @@ def test_a_whole_range_is_broken_off_once_its_time_is_over(
     assert "an answer was broken off" in caplog.text
 
 
-def test_asking_for_the_headers_alone_ends_the_statement_too(database: Database, make_api: Callable[..., Api]) -> None:
-    fill_many(database)
-    api = make_api(database.reader, connections=2)
-    for _ in range(4):
-        with api.client.head(f"/api/v1{ONE}?format=csv") as answer:
+@pytest.mark.parametrize("packed", ["", "gzip"])
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_who_leaves_after_the_headers_or_the_first_part_ends_the_statement(
+    many: Database, make_api: Callable[..., Api], kind: str, packed: str
+) -> None:
+    api = make_api(many.reader, connections=2)
+    for _ in range(2):
+        with api.client.head(f"/api/v1{ONE}?format={kind}", headers={"Accept-Encoding": packed}) as answer:
             assert (answer.status_code, answer.data) == (200, b"")
-    eventually(lambda: database.one(ACTIVE) == 0, "the end of the statements")
+        with api.client.get(f"/api/v1{ONE}?format={kind}", headers={"Accept-Encoding": packed}) as answer:
+            assert answer.headers.get("Content-Encoding", "") == packed
+            assert next(answer.iter_encoded())
+            assert many.one(ACTIVE) == 1
+    eventually(lambda: many.one(ACTIVE) == 0, "the end of the statements")

@@ -122,7 +122,8 @@ def _consumers(stats: TopicStats) -> list[dict[str, object]]:
 def _buried() -> dict[str, object]:
     """What dead_blocks holds; null when the database does not say: the queue is shown anyhow."""
     try:
-        blocks, rows = DeadBlocks(session=services().reader.pool).count()
+        with services().observer.graveyard.open():
+            blocks, rows = DeadBlocks(session=services().reader.pool).count()
     except StoreError:
         return {"dead_blocks": None, "dead_blocks_rows": None}
     return {"dead_blocks": blocks, "dead_blocks_rows": rows}

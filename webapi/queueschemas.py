@@ -65,7 +65,9 @@ class QueueSchema(Schema):
         required=True, metadata={"description": "How long all streamers together have waited for room, in all."}
     )
     memory_bytes = _count("What it takes of the server's memory; null when that does not tell.", unknown=True)
-    dead_blocks = _count("Dead blocks that lie in the database now; null while that cannot be asked.", unknown=True)
+    dead_blocks = _count(
+        "Dead blocks that lie in the database now; null while that is away, and for 5 s after.", unknown=True
+    )
     dead_blocks_rows = _count("Readings in them; null likewise.", unknown=True)
     consumers = fields.List(
         fields.Nested(ConsumerSchema), required=True, metadata={"description": "Who works on it, by name."}

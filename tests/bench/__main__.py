@@ -21,7 +21,7 @@ import click
 
 from telemetry.embedded import EmbeddedError
 from telemetry.store.tiers import Tier
-from tests.bench import broker, crowd, ingest, latency, plans, reads, scale
+from tests.bench import beside, broker, crowd, ingest, latency, plans, reads, scale
 from tests.bench.exports import Exports
 from tests.bench.machine import machine, servers
 from tests.bench.measure import Result
@@ -44,6 +44,9 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyTy
     }
 )
 
+BY_NAME: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyType({**MEASUREMENTS, "api": beside.api})
+"""With those that are only made when they are asked for."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -62,7 +65,7 @@ EXPLAIN = (Part("plans", plans.plans, plans.text),)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rows", type=click.IntRange(100), default=1_000_000, show_default=True, help="Of the file.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of ours and the floor in turns.")
-@click.option("--only", multiple=True, type=click.Choice([*MEASUREMENTS]), metavar="NAME", help="May be repeated.")
+@click.option("--only", multiple=True, type=click.Choice([*BY_NAME]), metavar="NAME", help="May be repeated.")
 @click.option("--tier", "tiers", multiple=True, type=click.Choice([tier.value for tier in Tier]),
               help="May be repeated. [all that the server can be]")  # fmt: skip
 @click.option("--streamers", type=click.IntRange(1, 16), default=2, show_default=True, help="Processes.")
@@ -70,7 +73,7 @@ EXPLAIN = (Part("plans", plans.plans, plans.text),)
 @click.option("--linger", type=click.FloatRange(0, 10), default=0.2, show_default=True, help="Of collectors, for the"
               " latency.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of each rate, for the"
-              " latency.")  # fmt: skip
+              " latency; of each crowd, for the API.")  # fmt: skip
 @click.option("--database-url", help="A superuser's, of a server to use instead of an embedded one; it gets databases"
               " and perhaps roles of this run.")  # fmt: skip
 @click.option("--redis-url", help="Of a queue to use instead of an embedded one; its keys are removed in the end.")
@@ -88,7 +91,7 @@ def main(only: Sequence[str], tiers: Sequence[str], markdown: bool, **values: An
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers are taken away then too
     as_json, parts = values.pop("as_json"), _instead(values.pop("sizes"), values.pop("explain"))
-    names = [] if parts else [name for name in MEASUREMENTS if not only or name in only]
+    names = [] if parts else [name for name in BY_NAME if (name in only if only else name in MEASUREMENTS)]
     terms = Terms(wanted=frozenset(names), **values)
     report = Report({**machine(), "servers": {}})
     found: dict[str, list[Any]] = {part.name: [] for part in parts}
@@ -102,7 +105,7 @@ def main(only: Sequence[str], tiers: Sequence[str], markdown: bool, **values: An
                         found[part.name].extend(part.find(stage))
                 for name in names:
                     with _failing(report, f"{name} on {stage.tier.value}"):
-                        report.results += MEASUREMENTS[name](stage)
+                        report.results += BY_NAME[name](stage)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if parts:

@@ -112,24 +112,37 @@ class Line:
 
     def __init__(self, place: tuple[str, int], path: str) -> None:
         self._place = place
-        self._request = f"GET /api/v1{path} HTTP/1.1\r\nHost: {place[0]}\r\n\r\n".encode()
+        self._request = self._request_for(path)
         self._got = bytearray(1 << 18)
         self._socket: socket.socket | None = None
         self._asked = 0
 
     def ask(self) -> int:
-        """Ask once; the bytes of the answer's body, which are read and not looked at."""
+        """Ask once; the bytes of the answer's body, which are read and not looked at. Raises BenchFailed if refused."""
+        head, length = self.answer()
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise BenchFailed(f"the API answered {head!r}")
+        return length
+
+    def answer(self, path: str | None = None) -> tuple[bytes, int]:
+        """Ask once, for another path if one is given; the head of the answer, and the bytes of its body."""
         connection = self._connected()
-        connection.sendall(self._request)
+        connection.sendall(self._request if path is None else self._request_for(path))
         got, end = 0, -1
         while end < 0:
             got += self._more(connection, got)
             end = self._got.find(b"\r\n\r\n", 0, got)
-        length = _length(bytes(self._got[:end]))
+        head = bytes(self._got[:end])
+        length = _length(head)
         missing = end + 4 + length - got
         while missing > 0:
             missing -= self._more(connection, 0)
-        return length
+        if re.search(rb"\r\nconnection: *close", head, re.IGNORECASE):
+            self.close()
+        return head, length
+
+    def _request_for(self, path: str) -> bytes:
+        return f"GET /api/v1{path} HTTP/1.1\r\nHost: {self._place[0]}\r\n\r\n".encode()
 
     def close(self) -> None:
         """Hang up."""
@@ -217,7 +230,7 @@ def _cpu(client: Client, postmaster: int | None) -> dict[str, float]:
 
 def _length(head: bytes) -> int:
     found = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-    if not head.startswith(b"HTTP/1.1 200 ") or not found:
+    if not found:
         raise BenchFailed(f"the API answered {head!r}")
     return int(found[1])
 

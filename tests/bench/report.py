@@ -24,6 +24,8 @@ MEANINGS = {
     "gpu_list_growth": "GPU list, against itself on a tenth of the rows",
     "latest_growth": "latest values of a GPU, against itself on a tenth of the rows",
     "memory_growth": "peak memory of a process, against itself on a tenth of the rows",
+    "api_latest_beside_ingest": "p99 of newest values among 64 connections, beside ingestion, against the same alone",
+    "api_range_beside_ingest": "p99 of an hour of one GPU among 64 connections, likewise",
 }
 
 

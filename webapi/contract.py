@@ -3,13 +3,14 @@
 Every noun is a `Blueprint` of this file. What does not live here: the nouns, the pages that show the document (`docs`).
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, NoReturn
 
 import flask_smorest  # type: ignore[import-untyped]  # the library has no types
-from flask import g, request
+from flask import Response, g, request
 from marshmallow import RAISE, Schema, ValidationError, fields
 from webargs.flaskparser import FlaskParser
 from webargs.multidictproxy import MultiDictProxy
@@ -18,6 +19,7 @@ from werkzeug import Request
 from telemetry import __version__
 from webapi import auth, formats, tables
 from webapi.accept import preferred
+from webapi.finish import finished
 from webapi.problems import MEDIA_TYPE, invalid, near
 from webapi.schemas import ProblemSchema
 
@@ -249,6 +251,10 @@ class Api(flask_smorest.Api):
     def _register_pagination_header(self) -> None:
         return
 
+    def document(self) -> dict[str, Any]:
+        """The contract, as it is answered and written."""
+        return finished(self.spec.to_dict())
+
     @auth.open_to_all
     def _openapi_json(self) -> Any:
-        return super()._openapi_json()
+        return Response(json.dumps(self.document(), indent=2, ensure_ascii=False), content_type="application/json")

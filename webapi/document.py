@@ -16,7 +16,7 @@ def document() -> dict[str, Any]:
     """The OpenAPI document, as /openapi.json answers it: it depends on no setting."""
     app = create_app(database_url=NOWHERE)
     try:
-        return cast(dict[str, Any], app.extensions["flask-smorest"]["apis"][""]["ext_obj"].spec.to_dict())
+        return cast(dict[str, Any], app.extensions["flask-smorest"]["apis"][""]["ext_obj"].document())
     finally:
         close(app)
 

@@ -1,0 +1,44 @@
+"""The last touch to the contract, for those who read it and for what is generated from it.
+
+What lives here: how operations are grouped, and what generators look for elsewhere. What does not: what stands in the
+contract (`contract`, the nouns).
+"""
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from typing import Any
+
+GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "gpus": ("Which GPUs there are, and what one of them shows", ("gpus", "latest", "telemetry")),
+    "fleet": (
+        "Questions about all GPUs at once, or a part of them",
+        ("inventory", "metrics", "fleet-telemetry", "top", "fleet"),
+    ),
+    "stream": ("Readings as they arrive", ("stream",)),
+    "queue": ("The queue, and what died in it", ("queue", "dead")),
+    "probes": ("Whether it works, and how it does", ("probes",)),
+}
+"""Groups, in the order in which they are shown: what each is about, and the blueprints in it. Others stay by
+themselves. A generated client has a package for each."""
+
+
+def finished(document: dict[str, Any]) -> dict[str, Any]:
+    """The document, with its operations in groups, and each parameter described where generators look for it too."""
+    document = deepcopy(document)
+    group_of = {noun: group for group, (_, nouns) in GROUPS.items() for noun in nouns}
+    used: dict[str, None] = {}
+    for operation in _operations(document):
+        operation["tags"] = [group_of.get(tag, tag) for tag in operation["tags"]]
+        used |= dict.fromkeys(operation["tags"])
+        for parameter in operation.get("parameters", ()):
+            if "description" in parameter:
+                parameter["schema"] = {"description": parameter["description"], **parameter["schema"]}
+    own = {tag["name"]: tag["description"] for tag in document["tags"]}
+    told = own | {group: description for group, (description, _) in GROUPS.items()}
+    order = [group for group in GROUPS if group in used] + [tag for tag in used if tag not in GROUPS]
+    return {**document, "tags": [{"name": tag, "description": told[tag]} for tag in order]}
+
+
+def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in document["paths"].values():
+        yield from (part for part in item.values() if isinstance(part, dict) and "operationId" in part)

@@ -46,6 +46,7 @@ QUESTIONS: Mapping[str, Callable[[Asked], str]] = MappingProxyType(
         "GPU list": lambda _: "/gpus",
         f"range of <= {READINGS:,}": lambda asked: f"/gpus/{asked.id}/telemetry?limit={READINGS}",
         "latest": lambda asked: f"/gpus/{asked.id}/latest",
+        "steps of 5 min": lambda asked: f"/gpus/{asked.id}/telemetry?step=5m",
     }
 )
 HEADER = ("tier", "API workers", "of them busy", "clients", "question", "bytes", "requests/s", "p50 ms", "p99 ms",

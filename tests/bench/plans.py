@@ -6,6 +6,7 @@ long an answer takes over HTTP (`reads`). The texts are for people who look for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ import psycopg
 from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
+from telemetry.store.selection import Selection
 from telemetry.store.session import Connection
+from telemetry.store.steps import Aggregate, GroupBy, StepQuestion, StepReader
 from tests.bench.filled import filled, gpus
 from tests.bench.stage import Stage, say
 from webapi.schemas import PAGE_ROWS
@@ -33,12 +36,30 @@ def _whole(reader: Reader, id: str) -> object:
     return [*reader.whole_range(numbers, start=MIN_TIME, end=MAX_TIME)]
 
 
+def _steps(reader: Reader, id: str) -> object:
+    numbers = [row.number for row in reader.gpus_called(id)]
+    return _five_minutes(reader, numbers, Selection(), GroupBy.GPU)
+
+
+def _five_minutes(reader: Reader, gpus: Sequence[int] | None, selection: Selection, by: GroupBy) -> object:
+    question = StepQuestion(gpus, selection, MIN_TIME, MAX_TIME, STEP, Aggregate.AVG, (by,))
+    return StepReader(pool=reader.pool).steps(question, most=STEPS_MAX)
+
+
+_READS = re.compile(r"(\s*--.*\n)*\s*(SELECT|WITH)\b")
+STEP, STEPS_MAX = 300 * 10**6, 10**6
+"""µs of a step; values of an answer at most."""
+
 READS: Mapping[str, Callable[[Reader, str], object]] = MappingProxyType(
     {
         "GPU list": lambda reader, _: reader.gpu_ids(),
         "latest": lambda reader, id: reader.newest(reader.gpus_called(id)),
         "range as a page of JSON": _page,
         "range as CSV": _whole,
+        "steps of 5 min": _steps,
+        "steps of 5 min of each host": lambda reader, _: _five_minutes(
+            reader, None, Selection(metrics=("POWER_USAGE",)), GroupBy.HOST
+        ),
     }
 )
 """By what the API does with each."""
@@ -91,6 +112,8 @@ class _Explaining(psycopg.Cursor[Any]):
         return super().copy(statement, params, **more)
 
     def _explain(self, query: str, params: Any) -> None:
+        if not _READS.match(query):
+            return  # a setting of the transaction
         super().execute(f"EXPLAIN (ANALYZE, BUFFERS) {query}".encode(), params)  # with parameters as they are sent
         self.seen.append((query.strip(), "\n".join(line for (line,) in self.fetchall())))
 

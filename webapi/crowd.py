@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 COUNTED = "/api/"
 """What may wait for the database. Probes must answer whatever happens; pages and their files wait for nothing."""
 
+UNCOUNTED = "/api/v1/stream"
+"""Lasts for an hour and has places of its own (`audience`)."""
+
 _REFUSED = "telemetry.crowded"
 
 
@@ -70,7 +73,8 @@ class Crowd:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer; the room is given back when the server closes the answer, or when there is none."""
-        if not environ["PATH_INFO"].startswith(COUNTED) or not self._known(environ):
+        path = environ["PATH_INFO"]
+        if not path.startswith(COUNTED) or path == UNCOUNTED or not self._known(environ):
             return self._app(environ, start_response)
         if not self._room.enter(self._wait):
             environ[_REFUSED] = True

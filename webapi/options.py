@@ -41,6 +41,8 @@ class ApiOptions:
     """Under way at once, per process; those beyond are refused. None: no limit. `serve` sets it by its threads."""
     crowd_wait: float = 0.25
     """How long one beyond those may wait for another to end; as many may wait as may be under way."""
+    streams: int = 16
+    """Live streams open at once, per process; beside the requests. `serve` has a thread for each."""
     lock_wait: float = 2.0
     """How long a statement waits for a table that somebody has locked: requests must not pile up behind a migration."""
     retry_after: int = 5

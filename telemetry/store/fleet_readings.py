@@ -22,12 +22,14 @@ from telemetry.store.session import Connection
 QUESTIONS = "fleet_readings.sql"
 """The file of the statements that are asked here."""
 
-FIRST_WINDOW = 60_000_000
+FIRST_WINDOW, LEAST_WINDOW = 60_000_000, 1_000_000
 """µs. A window that holds too much is narrowed, for little; one that holds little is followed by a wider one."""
 WIDER = 16
 """By how much at most, so that no page reads more than so many times what it needs."""
 DENSE = 4
 """A window with more than so many times the readings that are wanted is narrowed."""
+AT_ONCE = 4 * PIECE
+"""Readings that are wanted of a window of a whole range: the columnstore unpacks some minutes for any part of them."""
 AT_LEAST = 500
 """Readings that are wanted of a window, however small a page is: asking costs more than they do."""
 
@@ -78,7 +80,7 @@ class FleetReadings:
         Every window is a statement of its own, and takes a connection no longer than it is read.
         """
         known: dict[tuple[int, ...], Series] = {}
-        for part, _ in self._walk(selection, start, end, None, 2 * PIECE):
+        for part, _ in self._walk(selection, start, end, None, AT_ONCE):
             for first in range(0, len(part), PIECE):
                 yield self.reader.described(_cut(part, first, first + PIECE), known)
 
@@ -98,7 +100,8 @@ class FleetReadings:
             page = self._ask(scope, scope.statement, DENSE * want, start=moment(start), end=moment(last))
             if not page.more:
                 yield _ordered(page), (_at(last + 1) if last < end else None)
-                start, width = last + 1, _wider(width, len(page), want)
+                width = _wider(page.time, start, last, want)
+                start = last + 1
             elif start < last:
                 width = _narrower(page.time, start, last, want)
             else:
@@ -145,9 +148,11 @@ def _at(instant: int) -> Position:
     return Position(instant, 0, 0, 0, 0, 0)
 
 
-def _wider(width: int, found: int, want: int) -> int:
-    """The width of the window that comes next."""
-    return int(width * min(WIDER, max(0.5, want / (found + 1))))
+def _wider(times: NDArray[np.int64], start: int, last: int, want: int) -> int:
+    """The width of the window that comes next, by how dense this one is from its first reading on."""
+    dense_from = int(times.min()) if len(times) else start
+    factor = min(WIDER, max(0.5, want / (len(times) + 1)))
+    return max(LEAST_WINDOW, int((last - dense_from + 1) * factor))
 
 
 def _narrower(times: NDArray[np.int64], start: int, last: int, want: int) -> int:

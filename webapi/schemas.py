@@ -54,6 +54,21 @@ class Whole(fields.Integer):
         return int(value)
 
 
+class Number(fields.Float):
+    """A number from `low` to `high`, both inclusive."""
+
+    def __init__(self, description: str, *, low: float, high: float, example: float, **more: Any) -> None:
+        metadata = {"description": description, "minimum": low, "maximum": high, "examples": [example]}
+        super().__init__(metadata=metadata, **more)
+        self.low, self.high, self.example = low, high, example
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> float:
+        plain = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII)
+        if not plain or not self.low <= float(value) <= self.high:
+            raise ValidationError(f"is not a number from {self.low:g} to {self.high:g}, as in {attr}={self.example:g}")
+        return float(value)
+
+
 class Limit(Whole):
     """How many rows a page has at most."""
 

@@ -74,6 +74,17 @@ class Newest(NamedTuple):
     value: float
 
 
+class Extent(NamedTuple):
+    """Readings of one metric and row of a GPU in a range: how many, lowest, highest, sum; in the canonical unit."""
+
+    gpu: int
+    canonical: str
+    readings: int
+    low: float
+    high: float
+    total: float
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """The part of the fleet that a selection names: rows of GPUs by id, and workloads by number (None: all)."""
@@ -142,6 +153,28 @@ class Fleet:
             left -= {gpu for gpu, count in read.items() if count >= ENOUGH or kinds[gpu] == wanted}
         kept = part.workloads
         return [one for one in found.values() if kept is None or one.workload in kept]
+
+    def extents(self, part: Part, metrics: Sequence[MetricRow], *, start: int, end: int) -> list[Extent]:
+        """What each row's readings of each metric are from `start` to `end`, both inclusive, µs since 1970.
+
+        Two names of one metric are two extents. Sums may differ in their last bit from one time to the next.
+        """
+        known = {metric.number: metric for metric in metrics}
+        # Planning excludes nothing by an empty list or an empty range: without readings to be had, do not ask.
+        if not part.rows or not known or part.workloads == frozenset() or start > end:
+            return []
+        values = {
+            "gpus": part.numbers,
+            "metrics": sorted(known),
+            "workloads": None if part.workloads is None else sorted(part.workloads),
+            "start": _EPOCH + timedelta(microseconds=start),
+            "end": _EPOCH + timedelta(microseconds=end),
+        }
+        found = []
+        for gpu, number, readings, *amounts in self._all("extents", values):
+            metric = known[number]
+            found.append(Extent(gpu, metric.canonical, readings, *(amount * metric.factor for amount in amounts)))
+        return found
 
     def _newest_from(
         self,

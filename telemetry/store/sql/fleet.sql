@@ -42,6 +42,16 @@ FROM samples
 WHERE gpu = ANY(%(gpus)s::int[]) AND metric = ANY(%(metrics)s::smallint[]) AND time >= %(since)s
 ORDER BY gpu, metric, time DESC, workload DESC, block DESC, value DESC;
 
+-- name: extents
+-- How many readings of each metric each GPU has in a range, their lowest and highest value, and their sum.
+SELECT gpu, metric, count(*), min(least(greatest(value, -1e270), 1e270)), max(least(greatest(value, -1e270), 1e270)),
+       sum(least(greatest(value, -1e270), 1e270))
+FROM samples
+WHERE gpu = ANY(%(gpus)s::int[]) AND metric = ANY(%(metrics)s::smallint[])
+  AND (%(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]))
+  AND time >= %(start)s AND time <= %(end)s
+GROUP BY gpu, metric ORDER BY gpu, metric;
+
 -- name: slice
 -- Readings of a slice of time as columns (see `readings` in reader.sql), in no order: numbers are sorted more quickly
 -- where they end. Values beyond 1e270 count as 1e270, so that sums stay finite.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -148,6 +149,15 @@ def test_a_replay_goes_through_the_queue_once_and_ends_with_the_dead_block(queue
     assert queue.store.values() == [0, 1, 2, 3]
     assert refusal(replay(api, 1)) == (404, "unknown-dead-block")
     assert queue.store.account().reconciles
+
+
+def test_of_many_replays_at_once_one_is_taken(queue: Collecting, api: Api) -> None:
+    bury(queue.store)
+    app = api.client.application
+    with ThreadPoolExecutor(6) as pool:
+        answers = pool.map(lambda _: replay(Api(app.test_client()), 1).status_code, range(12))
+    assert sorted(answers) == [202] + 11 * [409]
+    assert queue.topic.stats().depth == 1
 
 
 def test_a_replay_changes_no_capacity_that_was_agreed_on(queue: Collecting, api: Api) -> None:

@@ -15,8 +15,9 @@ from tests.bench.plans import READS, Explained, Plan, text
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.store import Database
 
-STATEMENTS = {"GPU list": 1, "latest": 2, "range as a page of JSON": 3, "range as CSV": 3}
-"""How many each read sends: a name is looked up, readings are read, series are described. Of steps the tier says."""
+STATEMENTS = {"GPU list": 1, "latest": 2, "range as a page of JSON": 3, "range as CSV": 4}
+"""How many each read sends: a name is looked up, readings are read, series described; an export sets its time-out. Of
+steps the tier says."""
 
 
 def told(pool: Pool, read: str) -> str:

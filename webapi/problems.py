@@ -13,7 +13,7 @@ import orjson
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
-from telemetry.runtime import log_event
+from telemetry.runtime import log_event, mask_tokens
 from telemetry.store.errors import NotMigrated, StoreBusy, StoreDenied, StoreError, StoreLocked, StoreUnavailable
 from webapi.services import services
 
@@ -92,7 +92,8 @@ def unknown(slug: str, title: str, faults: Iterable[Fault]) -> Problem:
 
 def _of_parameters(status: int, slug: str, title: str, faults: Iterable[Fault]) -> Problem:
     listed, told = [], []
-    for name, value, detail in faults:
+    for given, value, detail in faults:
+        name = cut(given)
         shown = {} if value is None else {"value": cut(value)}
         listed.append({"parameter": name, **shown, "detail": detail})
         told.append(" ".join([name + "".join(f"={text!r}" for text in shown.values()), detail]))
@@ -100,7 +101,8 @@ def _of_parameters(status: int, slug: str, title: str, faults: Iterable[Fault]) 
 
 
 def cut(value: str) -> str:
-    """A value as an answer may repeat it."""
+    """A value as an answer may repeat it: short, and without a token that stands in the wrong place."""
+    value = mask_tokens(value)
     return value if len(value) <= CUT else value[:CUT] + "…"
 
 

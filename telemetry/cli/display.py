@@ -39,6 +39,7 @@ class Running:
     gpu: str
     state: Path
     stream: str
+    guarded: bool = False
 
 
 class Display:
@@ -139,6 +140,8 @@ def _addresses(running: Running) -> dict[str, str]:
 
 def _banner(running: Running) -> str:
     gpu = f"{running.api}/api/v1/gpus/{running.gpu}"
+    curl = 'curl -s -H "Authorization: Bearer $TOKEN"' if running.guarded else "curl -s"
+    token = "        # TOKEN is what `telemetry token create` printed" if running.guarded else ""
     return f"""
 telemetry is up: {running.tier.title}
   API       {running.api}   (Swagger UI: {running.api}/swagger)
@@ -147,8 +150,8 @@ telemetry is up: {running.tier.title}
   state     {running.state}   (logs of every process: {running.state}/logs)
 
 To paste into another terminal:
-  curl -s {running.api}/api/v1/gpus
-  curl -s '{gpu}/telemetry?limit=3'
+  {curl} {running.api}/api/v1/gpus{token}
+  {curl} '{gpu}/telemetry?limit=3'
   {running.database.psql}
   {running.queue.cli}
   {running.verify}        # or: telemetry queue stats, queue peek, queue dead list ..

@@ -23,7 +23,7 @@ from telemetry.cli.local import (
     start_queue,
 )
 from telemetry.cli.options import API, COLLECTOR, LOGS, QUEUE, STREAMER, Values, json_option, options
-from telemetry.cli.serving import tokens_of
+from telemetry.cli.serving import OFF, tokens_of
 from telemetry.cli.stream import open_source, source_of, stream_of
 from telemetry.cli.wiring import start_logs
 from telemetry.config import ConfigError
@@ -207,6 +207,7 @@ class _Run:
             gpu=self._example(),
             state=self.state,
             stream=self.stream,
+            guarded=self.values["api_tokens"] not in (None, "", OFF),
         )
         self.display.banner(running)
         self.display.rates(_quietly(topic.stats), self.supervisor.pids())

@@ -8,6 +8,7 @@ from telemetry.runtime.backoff import Backoff
 from telemetry.runtime.clock import Clock, SystemClock
 from telemetry.runtime.health import Health, HealthServer, Report
 from telemetry.runtime.logs import configure_logs, log_event, mask_secrets
+from telemetry.runtime.masking import mask_tokens
 from telemetry.runtime.metrics import CollectorMetrics, StreamerMetrics, new_registry
 from telemetry.runtime.stop import Stop, stop_on_signals
 
@@ -24,6 +25,7 @@ __all__ = [
     "configure_logs",
     "log_event",
     "mask_secrets",
+    "mask_tokens",
     "new_registry",
     "stop_on_signals",
 ]

@@ -10,18 +10,24 @@ import math
 import re
 from collections.abc import Mapping
 
-__all__ = ["mask_fields", "mask_secrets"]
+__all__ = ["mask_fields", "mask_secrets", "mask_tokens"]
 
 _HIDDEN = "***"
 _KEY = r"(?:password|passwd|pwd)"
 _LOGIN = re.compile(r"(://[^\s/:]*):(.*)@(.*)")  # greedy: to the last @ of the line
 _PAIR = re.compile(rf"(?i)({_KEY}(?:[\"']?\s*=|[\"']\s*:)).*")
+_TOKEN = re.compile(r"(tlm_[A-Za-z0-9_-]{4})[A-Za-z0-9_-]+")
 _SECRET_NAME = re.compile(rf"(?i){_KEY}\Z")
 
 
 def mask_secrets(text: str) -> str:
-    """Hide the password of a URL up to the line's last @, and all that follows a `password=` in its line."""
-    return _PAIR.sub(rf"\g<1>{_HIDDEN}", _LOGIN.sub(_without_login, text))
+    """Hide tokens, the password of a URL up to the line's last @, and all that follows a `password=` in its line."""
+    return _PAIR.sub(rf"\g<1>{_HIDDEN}", _LOGIN.sub(_without_login, mask_tokens(text)))
+
+
+def mask_tokens(text: str) -> str:
+    """Hide the API's bearer tokens but for the first characters, by which `telemetry token list` knows them."""
+    return _TOKEN.sub(rf"\g<1>{_HIDDEN}", text)
 
 
 def mask_fields(fields: Mapping[object, object]) -> dict[str, object]:

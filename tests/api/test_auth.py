@@ -150,6 +150,17 @@ def test_a_token_in_a_url_is_refused_and_not_repeated(
         assert text not in response.text + caplog.text
 
 
+@pytest.mark.parametrize(
+    "path", ["/gpus?host={0}", "/gpus/{0}", "/gpus?{0}=1", "/gpus?limit={0}", "/{0}", "/gpus?cursor={0}"]
+)
+def test_a_token_in_the_wrong_place_is_not_repeated(
+    fleet_api: Api, keyring: Keyring, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    text = keyring.texts["admin"]
+    response = fleet_api.client.get("/api/v1" + path.format(text))
+    assert text[8:] not in response.text + str(response.headers) + caplog.text
+
+
 def test_metrics_ask_for_a_token_where_that_is_said(make_api: Callable[..., Api], keyring: Keyring) -> None:
     client = make_api(NOWHERE, tokens=keyring.open(), metrics_auth=True).client
     assert client.get("/metrics").status_code == 401

@@ -1,12 +1,15 @@
 """What `telemetry up` tells a person between its banner and its end."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from telemetry.broker.stats import TopicStats
-from telemetry.cli.display import OVERDUE, Display
+from telemetry.cli.display import OVERDUE, Display, Running
+from telemetry.cli.local import Database, Queue
+from telemetry.store.tiers import Tier
 
 BEFORE = TopicStats(
     time=100.0,
@@ -51,3 +54,19 @@ def test_whoever_watches_is_sent_to_the_logs_when_old_messages_wait_and_none_is_
     shown = capsys.readouterr().err
     assert "published 5,000/s" in shown
     assert ("nothing is settled: /state/logs/collector-*.log" in shown) == told
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_what_is_to_be_pasted_shows_a_token_where_the_api_asks_for_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], guarded: bool
+) -> None:
+    database = Database("postgresql://o@h/d", "postgresql://r@h/d", {}, {}, "external", "psql")
+    queue = Queue("redis://h", "redis://h", {}, "external", "redis-cli")
+    display = Display(as_json=False, logs=tmp_path)
+    display.banner(Running(Tier.PLAIN, database, queue, "verify", "http://h:1", "GPU-1", tmp_path, "s", guarded))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "curl" in line]
+    assert len(lines) == 2
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        assert (words[2:4] == ["-H", "Authorization: Bearer $TOKEN"]) is guarded
+        assert words[-1].startswith("http://h:1/api/v1/gpus")

@@ -4,7 +4,7 @@ import pytest
 
 from telemetry.broker import BrokerError
 from telemetry.broker.url import parse
-from telemetry.runtime import mask_secrets
+from telemetry.runtime import mask_secrets, mask_tokens
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,11 @@ def test_the_remedy_for_a_broker_url_survives_a_second_masking(url: str, remedy:
     shown = mask_secrets(str(refused.value))
     assert remedy in shown
     assert "hush" not in shown
+
+
+def test_a_token_is_hidden_wherever_it_stands_but_for_its_first_characters() -> None:
+    token = "tlm_AbCd" + "-_xY9" * 7
+    for text in ("Bearer {}", "path=/api/v1/gpus/{}", '{{"a": "{}"}}', "{}", "postgresql://u:{}@h/d"):
+        assert token[8:] not in mask_secrets(text.format(token))
+    assert mask_tokens(f"is {token}, is none") == "is tlm_AbCd***, is none"
+    assert mask_tokens("tlm_ and tlm_abcd are none") == "tlm_ and tlm_abcd are none"

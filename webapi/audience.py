@@ -25,8 +25,6 @@ LONGEST = 5.0
 """Seconds between two looks, at most."""
 RETRY = 1.0
 """Seconds between two attempts at a database that is away."""
-HELD = 500_000
-"""Readings that may wait for a listener: some 20 s of a fleet of 24,700 a second. Listeners share them."""
 CUT_AFTER = 1.0
 """Seconds that a listener has to end by himself when the server ends."""
 
@@ -64,8 +62,8 @@ Item = Batch | News | Joined
 class Listener:
     """One who listens. `cut` ends his connection, wherever his thread waits."""
 
-    def __init__(self, audience: "Audience", cut: Callable[[], None]) -> None:
-        self._audience, self.cut = audience, cut
+    def __init__(self, audience: "Audience", cut: Callable[[], None], held: int) -> None:
+        self._audience, self.cut, self._most = audience, cut, held
         self._items: deque[Item] = deque()
         self._held, self._over = 0, ""
         self._change = threading.Condition()
@@ -95,7 +93,7 @@ class Listener:
         """Let it wait for him; False: too much waits already."""
         with self._change:
             size = len(item) if isinstance(item, Batch) else 0
-            if self._held and self._held + size > HELD:
+            if self._held and self._held + size > self._most:
                 return False
             self._items.append(item)
             self._held += size
@@ -119,10 +117,13 @@ class Listener:
 
 
 class Audience:
-    """Everyone who listens, `most` at a time. Nothing runs before the first one comes."""
+    """Everyone who listens, `most` at a time. Nothing runs before the first one comes.
 
-    def __init__(self, *, tail: Tail, most: int) -> None:
-        self.tail, self.most = tail, most
+    `held` is how many readings may wait for a listener who takes them slowly; listeners share what waits.
+    """
+
+    def __init__(self, *, tail: Tail, most: int, held: int) -> None:
+        self.tail, self.most, self.held = tail, most, held
         self._lock = threading.Lock()
         self._here: set[Listener] = set()
         self._waiting: list[Listener] = []
@@ -137,7 +138,7 @@ class Audience:
         with self._lock:
             if self._ended or len(self._here) >= self.most:
                 raise Full
-            listener = Listener(self, cut)
+            listener = Listener(self, cut, self.held)
             self._here.add(listener)
             return listener
 

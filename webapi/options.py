@@ -43,6 +43,8 @@ class ApiOptions:
     """How long one beyond those may wait for another to end; as many may wait as may be under way."""
     streams: int = 16
     """Live streams open at once, per process; beside the requests. `serve` has a thread for each."""
+    stream_held: int = 500_000
+    """Readings that may wait for the slowest of them until it is dropped: some 20 s of a fleet of 24,700 a second."""
     lock_wait: float = 2.0
     """How long a statement waits for a table that somebody has locked: requests must not pile up behind a migration."""
     retry_after: int = 5

@@ -106,7 +106,8 @@ def attach(app: Flask, *, url: str, options: ApiOptions) -> None:
         statement_timeout=options.statement_timeout,
         connect_timeout=options.connect_timeout,
     )
-    app.extensions[_EXTENSION] = Audience(tail=Tail(reader=Reader(pool=pool)), most=options.streams)
+    tail = Tail(reader=Reader(pool=pool))
+    app.extensions[_EXTENSION] = Audience(tail=tail, most=options.streams, held=options.stream_held)
 
 
 def end(app: Flask) -> None:

@@ -140,6 +140,15 @@ API_HOST = _s("api-host", "API_HOST", str, "127.0.0.1", "Address the API listens
 API_PORT = _s("api-port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0, most=LAST_PORT)
 API_WORKERS = _s("api-workers", "API_WORKERS", int, 2, "Worker processes of the API.", least=1)
 API_THREADS = _s("api-threads", "API_THREADS", int, 4, "Requests that a worker process works on at a time.", least=1)
+API_STREAMS = _s(
+    "api-streams",
+    "API_STREAMS",
+    int,
+    16,
+    "Live streams that a worker process keeps open at a time, beside requests; 0 = none.",
+    least=0,
+    most=500,
+)
 API_TIMEOUT = _s(
     "statement-timeout", "API_STATEMENT_TIMEOUT", float, 10.0, "Seconds one query may take.", least=0.1, most=3_600
 )

@@ -49,6 +49,7 @@ def options_of(values: Values) -> ApiOptions:
     return ApiOptions(
         statement_timeout=values["statement_timeout"],
         export_timeout=values["export_timeout"],
+        streams=values["api_streams"],
         tokens=tokens_of(values),
         metrics_auth=values["metrics_auth"] == ON,
         cors_origins=origins_of(values),

@@ -35,8 +35,8 @@ def test_every_statement_of_a_read_is_explained_and_answered(database: Database,
         assert "SELECT" in statement
         assert "EXPLAIN" not in statement
         assert "actual time=" in plan
-        assert "Buffers:" in plan
         assert "Execution Time:" in plan
+    assert any("Buffers:" in plan for _, plan in explained.seen)
 
 
 def test_plans_are_told_with_their_statement_and_where_they_are_from() -> None:

@@ -32,27 +32,28 @@ def columns(group_by: Sequence[GroupBy]) -> list[str]:
     return ["timestamp", "metric_name", "unit", *(name for one in group_by for name in COLUMNS[one]), "value"]
 
 
-def written(kind: str, steps: Steps, group_by: Sequence[GroupBy]) -> Iterator[bytes]:
-    """The answer in a format of `formats`, piece by piece."""
+def written(kind: str, steps: Steps, group_by: Sequence[GroupBy], at_once: int = PIECE) -> Iterator[bytes]:
+    """The answer in a format of `formats`, piece by piece, each of so many values."""
     if kind == formats.CSV:
-        return chain([",".join(columns(group_by)).encode() + b"\n"], _csv(steps, group_by))
+        return chain([",".join(columns(group_by)).encode() + b"\n"], _csv(steps, group_by, at_once))
     if kind == formats.NDJSON:
-        return chain(_objects(steps, group_by, b"\n"), [b"\n" if len(steps.time) else b"", trailer(len(steps.time))])
-    return chain([b"["], _objects(steps, group_by, b","), [b"]"])
+        end = (b"\n" if len(steps.time) else b"") + trailer(len(steps.time))
+        return chain(_objects(steps, group_by, b"\n", at_once), [end])
+    return chain([b"["], _objects(steps, group_by, b",", at_once), [b"]"])
 
 
-def _csv(steps: Steps, group_by: Sequence[GroupBy]) -> Iterator[bytes]:
+def _csv(steps: Steps, group_by: Sequence[GroupBy], at_once: int) -> Iterator[bytes]:
     between = [",".join(["", *map(quoted, _texts(group, group_by)), ""]).encode() for group in steps.groups]
-    return map(b"".join, _pieces(steps, between, b"\n"))
+    return map(b"".join, _pieces(steps, between, b"\n", at_once))
 
 
-def _objects(steps: Steps, group_by: Sequence[GroupBy], separator: bytes) -> Iterator[bytes]:
+def _objects(steps: Steps, group_by: Sequence[GroupBy], separator: bytes, at_once: int) -> Iterator[bytes]:
     """JSON objects with separators between them, none after the last one."""
     names = columns(group_by)[1:-1]
     pairs = [orjson.dumps(dict(zip(names, _texts(group, group_by), strict=True))) for group in steps.groups]
     between = [b'",' + pair[1:-1] + b',"value":' for pair in pairs]
     before = _FIRST
-    for piece in _pieces(steps, between, b"}" + separator + _FIRST):
+    for piece in _pieces(steps, between, b"}" + separator + _FIRST, at_once):
         piece[-1] = b"}"
         yield before + b"".join(piece)
         before = separator + _FIRST
@@ -66,10 +67,10 @@ def _texts(group: StepGroup, group_by: Sequence[GroupBy]) -> list[str]:
     return texts
 
 
-def _pieces(steps: Steps, between: Sequence[bytes], after: bytes) -> Iterator[list[bytes]]:
+def _pieces(steps: Steps, between: Sequence[bytes], after: bytes, at_once: int) -> Iterator[list[bytes]]:
     """Time, what stands between, value, what stands after, of the first record, then of the second, .."""
-    for first in range(0, len(steps.time), PIECE):
-        part = slice(first, first + PIECE)
+    for first in range(0, len(steps.time), at_once):
+        part = slice(first, first + at_once)
         times = formats.times(steps.time[part])
         laid = [after] * (4 * len(times))
         laid[0::4] = times

@@ -13,6 +13,7 @@ from webapi import (
     contract,
     dead,
     docs,
+    exports,
     fleet,
     fleet_telemetry,
     gpus,
@@ -72,6 +73,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     Services(reader=Reader(pool=pool), options=options, observer=Observer(options.queue)).attach(app)
     requests.register(app)
     compress.register(app)
+    exports.attach(app, options.requests)
     origins.register(app)
     auth.register(app)
     requests.limit(app)

@@ -6,23 +6,31 @@ finished. What does not: how a reading is written (`formats`), which readings (t
 
 import errno
 import logging
+import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack
 from itertools import chain
 from typing import Any
 
-from flask import Response, g
+from flask import Flask, Response, current_app, g
 
 from telemetry.runtime import log_event
 from telemetry.store.errors import StoreBusy, StoreError
 from telemetry.store.pages import Readings
 from webapi import answers, formats
+from webapi.crowd import Room
+from webapi.problems import Problem
 from webapi.services import services
 from webapi.tables import trailer
 
 log = logging.getLogger(__name__)
 
 _LINES: Mapping[str, Callable[[Readings], bytes]] = {formats.CSV: formats.to_csv, formats.NDJSON: formats.to_ndjson}
+_ROOM = "telemetry_exports"
+_BUSY = (
+    "Half of what this server works on at a time may be whole ranges; send it again, or ask page by page (limit=10000)."
+)
 _HEADS = {formats.CSV: formats.CSV_HEADER, formats.NDJSON: b""}
 
 
@@ -39,13 +47,33 @@ def page(kind: str, readings: Readings, cursor: str | None) -> Response:
     return answers.response(kind, _HEADS[kind] + _LINES[kind](readings) + end, cursor)
 
 
+def attach(app: Flask, requests: int | None) -> None:
+    """Let half of an app's `requests` (None: all) be whole ranges: these may take minutes, and others have to wait."""
+    app.extensions[_ROOM] = Room(sys.maxsize if requests is None else max(1, requests // 2))
+
+
 def whole(kind: str, pieces: Generator[Readings, None, None]) -> Response:
-    """A whole range, in flat memory. What goes wrong before the first reading is still a problem."""
-    within = _within(services().options.export_timeout, pieces)
-    first = [piece for piece in [next(within, None)] if piece]
-    made = answers.response(kind, _sent(kind, chain(first, within), g.request_id))
-    made.call_on_close(pieces.close)  # a client that goes away ends the statement
-    return made
+    """A whole range, in flat memory. What goes wrong before the first reading is still a problem.
+
+    Raises a 503 problem when as many are under way as may be.
+    """
+    options, room = services().options, current_app.extensions[_ROOM]
+    with ExitStack() as ending:
+        if not room.enter(0):
+            raise Problem(
+                503,
+                "too-many-exports",
+                "As many exports as may be are under way",
+                _BUSY,
+                headers={"Retry-After": str(options.retry_after)},
+            )
+        ending.callback(room.leave)
+        ending.callback(pieces.close)  # a client that goes away ends the statement
+        within = _within(options.export_timeout, pieces)
+        first = [piece for piece in [next(within, None)] if piece]
+        made = answers.response(kind, _sent(kind, chain(first, within), g.request_id))
+        made.call_on_close(ending.pop_all().close)
+        return made
 
 
 def _within(seconds: float, pieces: Iterator[Readings]) -> Iterator[Readings]:

@@ -186,7 +186,7 @@ def test_what_goes_wrong_before_the_first_reading_is_a_problem(
     database: Database, make_api: Callable[..., Api]
 ) -> None:
     fill(database, fleet())
-    impatient = make_api(database.reader, export_timeout=0.2)
+    impatient = make_api(database.reader, export_timeout=0.2, requests=2)  # one export at a time
     with psycopg.connect(database.admin) as blocker:
         blocker.execute("LOCK TABLE samples IN ACCESS EXCLUSIVE MODE")
         told = impatient.problem(503, ONE, format="csv")
@@ -224,6 +224,20 @@ def test_a_whole_range_is_broken_off_once_its_time_is_over(
             deque(sent, maxlen=0)
     assert "an export took longer than 2 s" in str(raised.value.__cause__)
     assert "an answer was broken off" in caplog.text
+
+
+def test_whole_ranges_are_half_of_what_is_under_way_at_most(many: Database, make_api: Callable[..., Api]) -> None:
+    client = make_api(many.reader, requests=3).client
+    with client.get(f"/api/v1{ONE}?format=csv") as answer:
+        assert next(answer.iter_encoded())
+        with client.get(f"/api/v1{ONE}?format=ndjson") as refused:
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+            assert refused.get_json(force=True)["type"] == "urn:telemetry:problem:too-many-exports"
+        with client.get(f"/api/v1{ONE}?limit=7") as page:
+            assert page.status_code == 200
+    for _ in range(2):
+        with client.get(f"/api/v1{ONE}?format=csv&metric=NO_SUCH") as answer:
+            assert (answer.status_code, records(answer.get_data(as_text=True))) == (200, [])
 
 
 @pytest.mark.parametrize("packed", ["", "gzip"])

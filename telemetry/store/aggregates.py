@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,55 +129,3 @@ class Steps:
     def none(cls) -> Steps:
         """No values."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
-
-
-class Labels(NamedTuple):
-    """What the tables say of a group, whether it was asked for or not."""
-
-    gpu: str
-    mig: str
-    host: str
-    model: str
-    namespace: str
-    pod: str
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The metrics of a question by number, and what each means: `codes` index `meanings`, of (canonical, unit)."""
-
-    metrics: list[int]
-    codes: list[int]
-    factors: list[float]
-    meanings: list[tuple[str, str]]
-
-    @classmethod
-    def of(cls, found: Sequence[tuple[int, str]], *, counters: bool) -> Names:
-        """Those of (number, name); only counters, if that is said. `value * factor` is in the meaning's unit."""
-        known = [(number, name, lookup(name)) for number, name in found]
-        if counters:
-            known = [(number, name, metric) for number, name, metric in known if metric and metric.kind == "counter"]
-        meant = [(metric.canonical, metric.unit) if metric else (name, "") for _, name, metric in known]
-        meanings = list(dict.fromkeys(meant))
-        place = {meaning: code for code, meaning in enumerate(meanings)}
-        return cls(
-            [number for number, *_ in known],
-            [place[meaning] for meaning in meant],
-            [metric.factor if metric else 1.0 for *_, metric in known],
-            meanings,
-        )
-
-    @property
-    def columns(self) -> dict[str, list[Any]]:
-        """The parameters of a statement."""
-        return {"metrics": self.metrics, "codes": self.codes, "factors": self.factors}
-
-    def group(self, code: int, labels: Labels, question: StepQuestion) -> StepGroup:
-        """The name of a group."""
-        metric, unit = self.meanings[code]
-        if question.agg is Aggregate.COUNT:
-            unit = "readings"
-        elif question.agg is Aggregate.RATE:
-            unit += "/s"
-        shown = tuple(getattr(labels, label.value) for label in question.group_by)
-        return StepGroup(metric, unit, shown, labels.mig if GroupBy.GPU in question.group_by else "")

@@ -5,19 +5,15 @@ made of (`aggregates`), readings as they were stored (`reader`), how answers are
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from telemetry.store.aggregates import (
     Aggregate,
     GroupBy,
-    Labels,
-    Names,
     NotACounter,
     StepGroup,
     StepQuestion,
@@ -29,7 +25,8 @@ from telemetry.store.queries import query
 from telemetry.store.rollups import SAMPLES, Interval, Piece, fitting, pieces
 from telemetry.store.selection import Numbers, numbers_of
 from telemetry.store.session import Connection
-from telemetry.store.stepcolumns import COLUMNS, MERGED, Found, merged, unpack
+from telemetry.store.stepcolumns import ADDED, COLUMNS, MERGED, Found, merged, unpack
+from telemetry.store.stepgroups import NOT_ASKED, OF_LOAD, OF_PLACE, Grouping, Names, loads, places
 
 __all__ = [
     "Aggregate",
@@ -72,16 +69,13 @@ class StepReader:
         metric that is none; a rate without metrics is that of all counters.
         """
         question.check_counters()
-        with self.pool.use() as connection:
+        with self.pool.use() as connection, connection.transaction():
+            connection.execute(query("step_snapshot", file=QUESTIONS))
             asked = _Asked.of(connection, question)
             if asked is None:
                 return Steps.none()
             found = asked.found(connection, limit=most + 1)
-            keys, group = np.unique(found.key[:most], axis=0, return_inverse=True)
-            if len(found.time) > most:
-                raise TooManyPoints(most, groups=len(keys))
-            groups = asked.groups(connection, keys)
-        return _answer(question, found, group.reshape(-1), groups)
+        return asked.answer(found, most)
 
     def span(self, question: StepQuestion) -> tuple[int, int] | None:
         """When what is selected began and ended, within the question's range, µs since 1970; None: no such GPU.
@@ -121,7 +115,7 @@ class _Asked:
 
     question: StepQuestion
     numbers: Numbers
-    names: Names
+    grouping: Grouping
 
     @classmethod
     def of(cls, connection: Connection, question: StepQuestion) -> "_Asked | None":
@@ -131,18 +125,17 @@ class _Asked:
             return None
         rows = connection.execute(query("step_metrics", file=QUESTIONS), {"metrics": numbers.metrics}).fetchall()
         names = Names.of(rows, counters=question.agg is Aggregate.RATE)
-        return cls(question, numbers, names) if names.metrics else None
+        return (
+            cls(question, numbers, _grouping(connection, question, numbers, names)) if rows and names.factors else None
+        )
 
     def found(self, connection: Connection, limit: int) -> Found:
-        """The values, `limit` or more if there are so many; in one snapshot, from wherever they are had soonest."""
+        """The values, `limit` or more if there are so many, from wherever they are had soonest."""
         question, levels = self.question, fitting(self.question.step)
-        whole = Piece(SAMPLES, question.start, question.end)
-        if question.agg not in MERGED or not levels or not _rollups_there(connection):
-            return self._piece(connection, whole, limit)
-        with connection.transaction():
-            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cut = [Piece(SAMPLES, question.start, question.end)]
+        if question.agg in MERGED and levels and _rollups_there(connection):
             cut = pieces(question.start, question.end, levels, _doubts(connection, question))
-            return merged([self._piece(connection, piece, limit) for piece in cut], question.agg)
+        return merged([self._piece(connection, piece, limit) for piece in cut], question.agg)
 
     def _piece(self, connection: Connection, piece: Piece, limit: int) -> Found:
         statement = query("rollup_values" if piece.level else "step_values", file=QUESTIONS)
@@ -151,11 +144,11 @@ class _Asked:
         return unpack(row or [None] * len(COLUMNS))
 
     def _values(self, piece: Piece, limit: int) -> dict[str, Any]:
-        question, numbers = self.question, self.numbers
+        question, numbers, names = self.question, self.numbers, self.grouping.names
         step, origin = question.grid()
         return {
-            **self.names.columns,
-            "only": None if numbers.metrics is None and question.agg is not Aggregate.RATE else self.names.metrics,
+            **self.grouping.columns,
+            "only": None if numbers.metrics is None and question.agg is not Aggregate.RATE else names.side.numbers,
             "gpus": numbers.gpus,
             "workloads": numbers.workloads,
             "level": piece.level,
@@ -164,16 +157,35 @@ class _Asked:
             "step": timedelta(microseconds=step),
             "origin": timedelta(microseconds=origin),
             "agg": question.agg.value,
+            "as_is": set(names.factors) == {1.0} and question.agg not in ADDED,
             "limit": limit,
-            **{f"by_{label.value}": label in question.group_by for label in GroupBy},
         }
 
-    def groups(self, connection: Connection, keys: NDArray[np.int64]) -> list[StepGroup]:
-        """The names of keys, shape (k, 3)."""
-        values = {"places": keys[:, 1].tolist(), "loads": keys[:, 2].tolist()}
-        rows = connection.execute(query("step_labels", file=QUESTIONS), values)
-        codes = keys[:, 0].tolist()
-        return [self.names.group(code, Labels(*row), self.question) for code, row in zip(codes, rows, strict=True)]
+    def answer(self, found: Found, most: int) -> Steps:
+        """The values in order, under their names. Raises TooManyPoints."""
+        keys, place = np.unique(found.key, return_inverse=True)
+        if len(found.time) > most:
+            raise TooManyPoints(most, groups=len(keys))
+        groups = [self.grouping.group(key, self.question) for key in keys.tolist()]
+        order = sorted(range(len(groups)), key=groups.__getitem__)
+        rank = np.empty(len(groups), np.int64)
+        rank[order] = np.arange(len(groups))
+        code = rank[place]
+        by_time = np.lexsort((code, found.time))
+        value = found.value / found.readings if self.question.agg is Aggregate.AVG else found.value
+        return Steps(found.time[by_time], code[by_time], value[by_time], [groups[each] for each in order])
+
+
+def _grouping(connection: Connection, question: StepQuestion, numbers: Numbers, names: Names) -> Grouping:
+    """Only what is asked for is looked up: workloads may be many."""
+    of_place, of_load = NOT_ASKED, NOT_ASKED
+    if not set(OF_PLACE).isdisjoint(question.group_by):
+        found = connection.execute(query("step_places", file=QUESTIONS), {"gpus": numbers.gpus})
+        of_place = places(found, question.group_by)
+    if not set(OF_LOAD).isdisjoint(question.group_by):
+        found = connection.execute(query("step_loads", file=QUESTIONS), {"workloads": numbers.workloads})
+        of_load = loads(found, question.group_by)
+    return Grouping(names, of_place, of_load)
 
 
 def _rollups_there(connection: Connection) -> bool:
@@ -186,16 +198,6 @@ def _doubts(connection: Connection, question: StepQuestion) -> dict[int, list[In
     for level, low, high in connection.execute(query("rollup_doubts", file=QUESTIONS), values):
         found[level].append((low, high))
     return found
-
-
-def _answer(question: StepQuestion, found: Found, group: NDArray[np.int64], groups: Sequence[StepGroup]) -> Steps:
-    value = found.value / found.readings if question.agg is Aggregate.AVG else found.value
-    order = sorted(range(len(groups)), key=groups.__getitem__)
-    rank = np.empty(len(groups), np.int64)
-    rank[order] = np.arange(len(groups))
-    code = rank[group]
-    by_time = np.lexsort((code, found.time))
-    return Steps(found.time[by_time], code[by_time], value[by_time], [groups[place] for place in order])
 
 
 def _moment(time: int) -> datetime:

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
@@ -100,7 +100,12 @@ REFRESHES = st.tuples(st.sampled_from(ROLLUPS), st.integers(-3, 6), st.integers(
 STEPS = st.sampled_from([0, MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 90 * SECOND])
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=3,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     turns=st.lists(st.tuples(READINGS, st.lists(REFRESHES, max_size=3)), min_size=1, max_size=4),
     step=STEPS,

@@ -1,34 +1,40 @@
 -- Readings made into steps of time, by name. Parameters are psycopg's; what a person may type is a parameter.
 
+-- name: step_snapshot
+-- All statements of an answer see the same rows. Some hundred thousand groups are to fit into memory.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+SET LOCAL work_mem = '32MB';
+
 -- name: step_metrics
 -- The metrics that a question may mean; NULL: all.
 SELECT metric, name FROM metrics WHERE %(metrics)s::smallint[] IS NULL OR metric = ANY(%(metrics)s::smallint[]) ORDER BY metric;
 
+-- name: step_places
+SELECT gpu, id, coalesce(labels ->> 'GPU_I_ID', ''), hostname, model_name FROM gpus
+WHERE %(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]);
+
+-- name: step_loads
+SELECT workload, namespace, pod FROM workloads
+WHERE %(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]);
+
 -- name: step_values
--- One row of columns as in `readings`: step, code of the canonical metric, what stands for the group among GPUs and
--- among workloads (the lowest number that shares the labels; 0: not asked for), readings, value. Steps count from an
--- origin before the first reading, because older servers' date_bin errs for exact multiples before it. Of the ways to
--- aggregate the planner drops those that the parameter rules out. Values beyond 1e270 count as 1e270, and those below
--- 1e-270 as 0: no metric is there, and sums and products of such would be errors of the whole statement.
+-- One row of columns as in `readings`: step, key of the group, readings, value. A group's key is the sum of what its
+-- metric, GPU and workload are given for it; they come as arrays, which parallel workers can join and subqueries not.
+-- Steps count from an origin before the first reading, because older servers' date_bin errs for exact multiples before
+-- it. Of the ways to aggregate the planner drops those that the parameter rules out. Where something is added or
+-- multiplied, values beyond 1e270 count as 1e270, and those below 1e-270 as 0: no metric is there, and an overflow or
+-- underflow would be an error of the whole statement.
 WITH names AS (
-    SELECT * FROM unnest(%(metrics)s::smallint[], %(codes)s::int[], %(factors)s::float8[]) AS n(metric, code, factor)
+    SELECT * FROM unnest(%(metrics)s::smallint[], %(metric_keys)s::bigint[], %(factors)s::float8[]) AS n(metric, key, factor)
 ), places AS (
-    SELECT gpu, min(gpu) OVER (PARTITION BY
-               CASE WHEN %(by_gpu)s THEN id END, CASE WHEN %(by_gpu)s THEN coalesce(labels ->> 'GPU_I_ID', '') END,
-               CASE WHEN %(by_host)s THEN hostname END, CASE WHEN %(by_model)s THEN model_name END) AS place
-    FROM gpus
-    WHERE (%(by_gpu)s OR %(by_host)s OR %(by_model)s) AND (%(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]))
+    SELECT * FROM unnest(%(places)s::int[], %(place_keys)s::bigint[]) AS p(gpu, key)
 ), loads AS (
-    SELECT workload, min(workload) OVER (PARTITION BY
-               CASE WHEN %(by_namespace)s THEN namespace END, CASE WHEN %(by_pod)s THEN pod END) AS load
-    FROM workloads
-    WHERE (%(by_namespace)s OR %(by_pod)s)
-      AND (%(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]))
+    SELECT * FROM unnest(%(loads)s::int[], %(load_keys)s::bigint[]) AS l(workload, key)
 ), found AS NOT MATERIALIZED (
-    SELECT date_bin(%(step)s::interval, s.time, 'epoch'::timestamptz + %(origin)s::interval) AS step, n.code,
-           coalesce(p.place, 0) AS place, coalesce(l.load, 0) AS load,
+    SELECT date_bin(%(step)s::interval, s.time, 'epoch'::timestamptz + %(origin)s::interval) AS step,
+           n.key + coalesce(p.key, 0) + coalesce(l.key, 0) AS key,
            s.time, s.gpu, s.metric, s.workload, s.block,
-           CASE WHEN abs(s.value) < 1e-270 THEN 0
+           CASE WHEN %(as_is)s THEN s.value WHEN abs(s.value) < 1e-270 THEN 0
                 ELSE least(greatest(s.value, -1e270), 1e270) * n.factor END AS value
     FROM samples s
     JOIN names n USING (metric)
@@ -39,17 +45,16 @@ WITH names AS (
       AND (%(gpus)s::int[] IS NULL OR s.gpu = ANY(%(gpus)s::int[]))
       AND (%(workloads)s::int[] IS NULL OR s.workload = ANY(%(workloads)s::int[]))
 ), increases AS (
-    SELECT step, code, place, load, gpu, metric,
+    SELECT step, key, gpu, metric,
            CASE WHEN value >= before THEN value - before ELSE value END AS increase, time - before_time AS span
     FROM (
-        SELECT step, code, place, load, gpu, metric, time, value,
-               lag(value) OVER series AS before, lag(time) OVER series AS before_time
+        SELECT step, key, gpu, metric, time, value, lag(value) OVER series AS before, lag(time) OVER series AS before_time
         FROM found WHERE %(agg)s = 'rate'
         WINDOW series AS (PARTITION BY gpu, metric ORDER BY time, workload, block, value)
     ) pairs
     WHERE before IS NOT NULL
 ), answered AS (
-    SELECT step, code, place, load, count(*) AS readings,
+    SELECT step, key, count(*) AS readings,
            CASE %(agg)s
                WHEN 'avg' THEN sum(value) WHEN 'sum' THEN sum(value) WHEN 'count' THEN count(*)
                WHEN 'min' THEN min(value) WHEN 'max' THEN max(value)
@@ -57,32 +62,24 @@ WITH names AS (
                WHEN 'p95' THEN percentile_cont(0.95) WITHIN GROUP (ORDER BY value)
                WHEN 'p99' THEN percentile_cont(0.99) WITHIN GROUP (ORDER BY value)
            END AS value
-    FROM found WHERE %(agg)s NOT IN ('first', 'last', 'rate') GROUP BY step, code, place, load
+    FROM found WHERE %(agg)s NOT IN ('first', 'last', 'rate') GROUP BY step, key
     UNION ALL (
-        SELECT DISTINCT ON (step, code, place, load) step, code, place, load, 1, value FROM found WHERE %(agg)s = 'first'
-        ORDER BY step, code, place, load, time, workload, block, value
+        SELECT DISTINCT ON (step, key) step, key, 1, value FROM found WHERE %(agg)s = 'first'
+        ORDER BY step, key, time, workload, block, value
     )
     UNION ALL (
-        SELECT DISTINCT ON (step, code, place, load) step, code, place, load, 1, value FROM found WHERE %(agg)s = 'last'
-        ORDER BY step, code, place, load, time DESC, workload DESC, block DESC, value DESC
+        SELECT DISTINCT ON (step, key) step, key, 1, value FROM found WHERE %(agg)s = 'last'
+        ORDER BY step, key, time DESC, workload DESC, block DESC, value DESC
     )
     UNION ALL
-    SELECT step, code, place, load, 1, sum(rate) FROM (
-        SELECT step, code, place, load, sum(increase) / extract(epoch FROM sum(span))::float8 AS rate
-        FROM increases GROUP BY step, code, place, load, gpu, metric HAVING sum(span) > INTERVAL '0'
-    ) rates GROUP BY step, code, place, load
+    SELECT step, key, 1, sum(rate) FROM (
+        SELECT step, key, sum(increase) / extract(epoch FROM sum(span))::float8 AS rate
+        FROM increases GROUP BY step, key, gpu, metric HAVING sum(span) > INTERVAL '0'
+    ) rates GROUP BY step, key
 )
-SELECT string_agg(timestamptz_send(step), ''), string_agg(int4send(code), ''), string_agg(int4send(place), ''),
-       string_agg(int4send(load), ''), string_agg(int8send(readings), ''), string_agg(float8send(value), '')
-FROM (SELECT * FROM answered ORDER BY step, code, place, load LIMIT %(limit)s) page;
-
--- name: step_labels
-SELECT coalesce(g.id, ''), coalesce(g.labels ->> 'GPU_I_ID', ''), coalesce(g.hostname, ''), coalesce(g.model_name, ''),
-       coalesce(k.namespace, ''), coalesce(k.pod, '')
-FROM unnest(%(places)s::int[], %(loads)s::int[]) WITH ORDINALITY AS w(gpu, workload, place)
-LEFT JOIN gpus g USING (gpu)
-LEFT JOIN workloads k USING (workload)
-ORDER BY w.place;
+SELECT string_agg(timestamptz_send(step), ''), string_agg(int8send(key), ''), string_agg(int8send(readings), ''),
+       string_agg(float8send(value), '')
+FROM (SELECT * FROM answered LIMIT %(limit)s) page;
 
 -- name: step_span
 SELECT min(first_seen), max(last_seen) FROM gpus WHERE %(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]);
@@ -125,34 +122,19 @@ ORDER BY 1, 2;
 -- name: rollup_values
 -- The same columns as step_values, from a rollup; start and end are the starts of its first and last bucket.
 WITH names AS (
-    SELECT * FROM unnest(%(metrics)s::smallint[], %(codes)s::int[], %(factors)s::float8[]) AS n(metric, code, factor)
+    SELECT * FROM unnest(%(metrics)s::smallint[], %(metric_keys)s::bigint[], %(factors)s::float8[]) AS n(metric, key, factor)
 ), places AS (
-    SELECT gpu, min(gpu) OVER (PARTITION BY
-               CASE WHEN %(by_gpu)s THEN id END, CASE WHEN %(by_gpu)s THEN coalesce(labels ->> 'GPU_I_ID', '') END,
-               CASE WHEN %(by_host)s THEN hostname END, CASE WHEN %(by_model)s THEN model_name END) AS place
-    FROM gpus
-    WHERE (%(by_gpu)s OR %(by_host)s OR %(by_model)s) AND (%(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]))
+    SELECT * FROM unnest(%(places)s::int[], %(place_keys)s::bigint[]) AS p(gpu, key)
 ), loads AS (
-    SELECT workload, min(workload) OVER (PARTITION BY
-               CASE WHEN %(by_namespace)s THEN namespace END, CASE WHEN %(by_pod)s THEN pod END) AS load
-    FROM workloads
-    WHERE (%(by_namespace)s OR %(by_pod)s)
-      AND (%(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]))
+    SELECT * FROM unnest(%(loads)s::int[], %(load_keys)s::bigint[]) AS l(workload, key)
 ), buckets AS NOT MATERIALIZED (
     SELECT * FROM rollup_minute WHERE %(level)s = 1
     UNION ALL SELECT * FROM rollup_hour WHERE %(level)s = 2
     UNION ALL SELECT * FROM rollup_day WHERE %(level)s = 3
-), answered AS (
-    SELECT date_bin(%(step)s::interval, b.bucket, 'epoch'::timestamptz + %(origin)s::interval) AS step, n.code,
-           coalesce(p.place, 0) AS place, coalesce(l.load, 0) AS load, sum(b.readings)::bigint AS readings,
-           CASE %(agg)s
-               WHEN 'count' THEN sum(b.readings)
-               WHEN 'min' THEN min(CASE WHEN abs(b.min) < 1e-270 THEN 0
-                                        ELSE least(greatest(b.min, -1e270), 1e270) * n.factor END)
-               WHEN 'max' THEN max(CASE WHEN abs(b.max) < 1e-270 THEN 0
-                                        ELSE least(greatest(b.max, -1e270), 1e270) * n.factor END)
-               ELSE sum(CASE WHEN abs(b.sum) < 1e-270 THEN 0 ELSE b.sum * n.factor END)
-           END AS value
+), found AS NOT MATERIALIZED (
+    SELECT date_bin(%(step)s::interval, b.bucket, 'epoch'::timestamptz + %(origin)s::interval) AS step,
+           n.key + coalesce(p.key, 0) + coalesce(l.key, 0) AS key, n.factor,
+           b.readings, CASE %(agg)s WHEN 'min' THEN b.min WHEN 'max' THEN b.max ELSE b.sum END AS value
     FROM buckets b
     JOIN names n USING (metric)
     LEFT JOIN places p USING (gpu)
@@ -161,8 +143,18 @@ WITH names AS (
       AND (%(only)s::smallint[] IS NULL OR b.metric = ANY(%(only)s::smallint[]))
       AND (%(gpus)s::int[] IS NULL OR b.gpu = ANY(%(gpus)s::int[]))
       AND (%(workloads)s::int[] IS NULL OR b.workload = ANY(%(workloads)s::int[]))
-    GROUP BY 1, 2, 3, 4
+), answered AS (
+    SELECT step, key, sum(readings)::bigint AS readings,
+           CASE %(agg)s
+               WHEN 'count' THEN sum(readings)
+               WHEN 'min' THEN min(CASE WHEN %(as_is)s THEN value WHEN abs(value) < 1e-270 THEN 0
+                                        ELSE least(greatest(value, -1e270), 1e270) * factor END)
+               WHEN 'max' THEN max(CASE WHEN %(as_is)s THEN value WHEN abs(value) < 1e-270 THEN 0
+                                        ELSE least(greatest(value, -1e270), 1e270) * factor END)
+               ELSE sum(CASE WHEN abs(value) < 1e-270 THEN 0 ELSE value * factor END)
+           END AS value
+    FROM found GROUP BY step, key
 )
-SELECT string_agg(timestamptz_send(step), ''), string_agg(int4send(code), ''), string_agg(int4send(place), ''),
-       string_agg(int4send(load), ''), string_agg(int8send(readings), ''), string_agg(float8send(value), '')
-FROM (SELECT * FROM answered ORDER BY step, code, place, load LIMIT %(limit)s) page;
+SELECT string_agg(timestamptz_send(step), ''), string_agg(int8send(key), ''), string_agg(int8send(readings), ''),
+       string_agg(float8send(value), '')
+FROM (SELECT * FROM answered LIMIT %(limit)s) page;

@@ -26,6 +26,7 @@ from webapi import (
     queue,
     queueproblems,
     requests,
+    stream,
     telemetry,
     top,
 )
@@ -45,6 +46,7 @@ NOUNS = (
     fleet.blueprint,
     queue.blueprint,
     dead.blueprint,
+    stream.blueprint,
     probes.blueprint,
 )
 
@@ -71,6 +73,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
         connect_timeout=options.connect_timeout,
     )
     Services(reader=Reader(pool=pool), options=options, observer=Observer(options.queue)).attach(app)
+    stream.attach(app, url=database_url, options=options)
     requests.register(app)
     compress.register(app)
     exports.attach(app, options.requests)
@@ -94,6 +97,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
 
 def close(app: Flask) -> None:
     """Close the app's connections to the database and the queue."""
+    stream.close(app)
     with app.app_context():
         services().reader.pool.close()
         services().observer.close()

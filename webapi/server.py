@@ -21,6 +21,7 @@ from gunicorn.app.base import BaseApplication
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
 from telemetry.runtime.shared import DIRECTORY, share_values
+from webapi import stream
 from webapi.app import close, create_app
 from webapi.arrivals import LINE_MAX, PATIENCE
 from webapi.folder import make_folder
@@ -72,9 +73,13 @@ def serve(
     settings = {
         "bind": f"fd://{listener.detach()}",
         "workers": workers,
-        "threads": 2 * threads + SPARE,  # as many may wait for room
+        "threads": 2 * threads + SPARE + options.streams,  # as many may wait for room
         "graceful_timeout": int(grace),
-        "worker_class": type("ApiWorker", (ApiWorker,), {"stalled_after": stalled_after, "patience": patience}),
+        "worker_class": type(
+            "ApiWorker",
+            (ApiWorker,),
+            {"stalled_after": stalled_after, "patience": patience, "begin_to_end": _end_streams},
+        ),
         "raw_env": [f"{DIRECTORY}={folder}"],
         "when_ready": lambda _arbiter: _ready(lambda: ready and ready(host, real_port)),
     }
@@ -146,6 +151,11 @@ class _Logs(glogging.Logger):
 
 def _child_exit(_arbiter: Any, worker: Any) -> None:
     GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+
+
+def _end_streams(worker: ApiWorker) -> None:
+    """Nobody waits for the end of what has none."""
+    stream.end(worker.app.wsgi())
 
 
 def _worker_exit(_arbiter: Any, worker: Any) -> None:

@@ -43,6 +43,9 @@ class ApiWorker(ArrivingWorker):
 
     stalled_after = STALLED_AFTER
 
+    def begin_to_end(self) -> None:
+        """Called once no connection is taken any more; must not wait."""
+
     def set_accept_enabled(self, enabled: bool) -> None:
         """Take connections, or not. At the end, take those that already wait, and refuse all others at once.
 
@@ -50,6 +53,7 @@ class ApiWorker(ArrivingWorker):
         """
         super().set_accept_enabled(enabled)
         if not self.alive:
+            self.begin_to_end()
             for listener in self.sockets:
                 while self._took(listener):
                     pass

@@ -129,7 +129,7 @@ class Tail:
         """Raise Forgotten or OtherOrder when who stands there cannot go on without missing something."""
         now = self._now()
         _check_order(mark, now)
-        if now.time - mark.time > KEPT:
+        if abs(now.time - mark.time) > KEPT:  # or to come: the clock was set back, and bounds mean nothing
             raise Forgotten(f"it is of {(now.time - mark.time) // 1_000_000} s ago")
         pruned_to = self._one("pruned_to", {})[0]
         if pruned_to is not None and pruned_to >= mark.since:

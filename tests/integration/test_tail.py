@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import replace
 
 import psycopg
@@ -56,16 +57,35 @@ class Follower:
 class Settling:
     """A collector's transaction that has settled and stored a block, and is not committed yet."""
 
-    def __init__(self, store: Store, block: Block, writer: Writer | None = None) -> None:
-        writer = writer or store.writer()
+    def __init__(self, writer: Writer, block: Block) -> None:
         writer._prepare([block])
-        self.connection = psycopg.connect(store.database.writer)
+        self.connection = psycopg.connect(writer.session.url)
         writer._fill(self.connection, [block], open_gate(self.connection, [block]))
 
     def end(self, how: str = "commit") -> None:
         """Commit, or roll back."""
         getattr(self.connection, how)()
         self.connection.close()
+
+
+Settle = Callable[[Block], Settling]
+
+
+@pytest.fixture
+def settle(store: Store) -> Iterator[Settle]:
+    """Begins such transactions; what is left of them is rolled back."""
+    # Who makes the chunk or partition of a day keeps others waiting until he commits.
+    store.reserve(4, source="before")
+    store.stored(a_block("before"))
+    with ExitStack() as stack:
+        writer = store.writer()
+
+        def begin(block: Block) -> Settling:
+            one = Settling(writer, block)
+            stack.callback(one.connection.close)
+            return one
+
+        yield begin
 
 
 def test_what_is_committed_from_now_on_is_new_and_once(store: Store, tail: Tail) -> None:
@@ -93,11 +113,11 @@ def test_readings_come_with_all_that_is_known_of_them(store: Store, tail: Tail) 
 
 @pytest.mark.parametrize("resuming", [False, True])
 def test_a_transaction_that_settled_early_and_commits_late_is_seen_when_it_commits(
-    store: Store, tail: Tail, resuming: bool
+    store: Store, tail: Tail, settle: Settle, resuming: bool
 ) -> None:
     store.reserve(4, 4, 4)
     before = Follower(tail)
-    late = Settling(store, a_block())
+    late = settle(a_block())
     beside = Follower(tail)
     store.stored(a_block(first_row=4))
     assert before.step(resuming=resuming) == beside.step(resuming=resuming) == [4, 5, 6, 7]
@@ -110,10 +130,10 @@ def test_a_transaction_that_settled_early_and_commits_late_is_seen_when_it_commi
     assert before.step(resuming=resuming) == beside.step(resuming=resuming) == after.step() == []
 
 
-def test_what_is_rolled_back_is_not_seen_and_its_next_delivery_is(store: Store, tail: Tail) -> None:
+def test_what_is_rolled_back_is_not_seen_and_its_next_delivery_is(store: Store, tail: Tail, settle: Settle) -> None:
     store.reserve(4, 4)
     one = Follower(tail)
-    lost = Settling(store, a_block())
+    lost = settle(a_block())
     store.stored(a_block(first_row=4))
     assert one.step() == [4, 5, 6, 7]
     lost.end("rollback")
@@ -122,14 +142,16 @@ def test_what_is_rolled_back_is_not_seen_and_its_next_delivery_is(store: Store, 
     assert one.step() == [0, 1, 2, 3]
 
 
-def test_a_transaction_of_an_hour_is_seen_when_it_commits_and_holds_nobody_up(store: Store, tail: Tail) -> None:
+def test_a_transaction_of_an_hour_is_seen_when_it_commits_and_holds_nobody_up(
+    store: Store, tail: Tail, settle: Settle
+) -> None:
     store.reserve(4, 4)
     one = Follower(tail)
-    late = Settling(store, a_block())
+    late = settle(a_block())
     assert one.step() == []
     one.place = Place(an_hour_on(one.place.seen))
     store.stored(a_block(first_row=4))
-    store.database.ask("UPDATE blocks SET settled_at = settled_at + INTERVAL '1 hour' WHERE settled_at IS NOT NULL")
+    store.database.ask("UPDATE blocks SET settled_at = settled_at + INTERVAL '1 hour' WHERE first_row = 4")
     assert one.step() == [4, 5, 6, 7]
     one.place = Place(an_hour_on(one.place.seen))
     late.end()
@@ -162,15 +184,15 @@ def test_blocks_without_a_value_are_nothing_new(store: Store, tail: Tail) -> Non
     assert len(tail.follow(seen).blocks) == 0
 
 
-def test_from_any_place_in_the_middle_the_rest_comes_once(store: Store, tail: Tail) -> None:
+def test_from_any_place_in_the_middle_the_rest_comes_once(store: Store, tail: Tail, settle: Settle) -> None:
     store.reserve(*[3] * 5)
     seen = tail.begin()
-    late = Settling(store, a_block(rows=3))
+    late = settle(a_block(rows=3))
     store.stored(a_block(first_row=3, rows=3), a_block(first_row=9, rows=3))
     upto = tail.follow(seen).upto
     store.stored(a_block(first_row=6, rows=3))
     late.end()
-    numbers = dict(store.database.ask("SELECT first_row, block FROM blocks"))
+    numbers = dict(store.database.ask("SELECT first_row, block FROM blocks WHERE source = 's'"))
     got: list[float] = []
     for first_row in (3, 9):
         for row in range(1, 4):
@@ -241,12 +263,13 @@ def write(store: Store, numbers: list[int], dice: random.Random) -> None:
     for number in numbers:
         block = a_block(first_row=2 * number, rows=2)
         if dice.random() < 0.2:
-            Settling(store, block, writer).end("rollback")
-        one = Settling(store, block, writer)
+            Settling(writer, block).end("rollback")
+        one = Settling(writer, block)
         time.sleep(dice.choice((0, 0, 0.01, 0.1)))  # how long it is until the commit
         one.end()
 
 
+@pytest.mark.usefixtures("settle")
 def test_followers_beside_many_writers_see_each_reading_once_whatever_commits_when(store: Store, tail: Tail) -> None:
     count, over = 80, threading.Event()
     store.reserve(*[2] * count)

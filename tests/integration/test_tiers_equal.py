@@ -57,6 +57,13 @@ PATHS = (
     "/gpus/node-1:0/telemetry", "/gpus/node-1:0/telemetry?metric=POWER_USAGE&metric=GPU_TEMP", "/gpus/edge:0/telemetry",
     "/gpus/heron-04:1/telemetry?limit=100", "/gpus/GPU-moved/telemetry?format=csv", "/gpus/edge:0/telemetry?format=csv",
     "/gpus/node-2:1/telemetry?start_time=2025-07-18T20:42:35Z&end_time=2025-07-18T20:42:37Z", "/gpus/0", "/gpus/nobody",
+    "/inventory", "/inventory?host=node-*&limit=2", "/metrics", "/metrics?name=*temp*",
+    "/fleet/summary?host=node-*", "/fleet/summary?host=heron-*&stale_after=86400",
+    "/fleet/energy?start_time=0001-01-01T00:00:00Z&end_time=9999-12-31T23:59:59Z&max_gap=31536000&group_by=gpu",
+    "/fleet/energy?start_time=0&end_time=2026-01-01T00:00:00Z&group_by=namespace&group_by=pod&group_by=model",
+    "/fleet/idle?start_time=2020-01-01T00:00:00Z&end_time=2026-01-01T00:00:00Z&max_util=100&min_memory=0",
+    "/fleet/anomalies?host=heron-*&threshold=1&stale_after=86400",
+    "/fleet/anomalies?start_time=0&end_time=2026-01-01T00:00:00Z",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ MOST_WATTS = METRICS[POWER].high
 
 FIRST_SLICE, WIDER = 10_000_000, 8
 """µs of the first slice of a range, and by how much longer a slice is than the one before, at most."""
-SLICE = 300_000
+SLICE = 200_000
 """Readings that a slice should have; it may have three times as many, each some 200 bytes while it is looked at."""
 
 _KINDS = (">i8", ">i4", ">i2", ">i4", ">f8")

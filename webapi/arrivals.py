@@ -20,6 +20,9 @@ from werkzeug.exceptions import RequestTimeout
 LINE_MAX = 8_190
 """Bytes of a request's first line, the path and all parameters in it."""
 
+CONNECTIONS = 500
+"""Open at a time, per worker process; within the 1,024 descriptors that a process commonly may have."""
+
 HEAD_MAX = 65_536
 """Bytes of a request's first line and headers."""
 
@@ -66,6 +69,8 @@ class ArrivingWorker(ThreadWorker):
         if _is_whole(conn.head):
             self._begin(conn)
             return
+        if len(self.pending_conns) >= self.worker_connections // 2:  # those who say nothing leave room for who does
+            self._expire()
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_head, conn))
         self._read_head(conn)  # it may be there already
@@ -113,11 +118,15 @@ class ArrivingWorker(ThreadWorker):
         """End what took too long: heads, and connections that the other side leaves open. gunicorn calls it often."""
         now = time.monotonic()
         while self.pending_conns and self.pending_conns[0].timeout <= now:
-            conn = self.pending_conns.popleft()
-            self.poller.unregister(conn.sock)
-            self._give_up(conn, 408, answer=True)
+            self._expire()
         while self._lingering and self._lingering[0].timeout <= now:
             self._end(self._lingering[0])
+
+    def _expire(self) -> None:
+        """End the connection whose head is longest in coming."""
+        conn = self.pending_conns.popleft()
+        self.poller.unregister(conn.sock)
+        self._give_up(conn, 408, answer=True)
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         """Whether the connection can be used again. gunicorn lets the thread wait 5 s for a body that nobody wants."""

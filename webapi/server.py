@@ -23,7 +23,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from telemetry.runtime.shared import DIRECTORY, share_values
 from webapi import stream
 from webapi.app import close, create_app
-from webapi.arrivals import LINE_MAX, PATIENCE
+from webapi.arrivals import CONNECTIONS, LINE_MAX, PATIENCE
 from webapi.folder import make_folder
 from webapi.options import ApiOptions
 from webapi.worker import STALLED_AFTER, ApiWorker
@@ -127,6 +127,7 @@ class _Server(BaseApplication):
             "loglevel": "warning",
             "control_socket_disable": True,
             "limit_request_line": LINE_MAX,
+            "worker_connections": CONNECTIONS,
             "child_exit": _child_exit,
             "worker_exit": _worker_exit,
         }

@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import orjson
@@ -13,7 +14,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from tests.fixtures.api import Answer, Serve, fetch, start_server
 from tests.fixtures.process import Processes
-from webapi.arrivals import BODY_RATE, HEAD_MAX, BodyReader
+from webapi.arrivals import BODY_RATE, CONNECTIONS, HEAD_MAX, BodyReader
 
 MANY = 30
 """More connections than the server has threads."""
@@ -74,6 +75,13 @@ def test_slow_clients_keep_neither_a_thread_nor_the_worker(server: Serve, said: 
 def test_a_head_that_does_not_come_in_time_is_refused(server: Serve) -> None:
     with connections(server, 3, HEAD + b"X: ") as made:
         assert all(refused(connection, 408) for connection in made)
+
+
+def test_clients_that_say_nothing_make_room_for_others(processes: Processes, tmp_path: Path) -> None:
+    served = start_server(processes, "postgresql://nobody@127.0.0.1:1/nowhere", tmp_path, {"patience": 600.0})
+    with connections(served, CONNECTIONS + 20, b"") as made:
+        assert fetch(f"{served.url}/livez").status == 200
+        assert made[0].recv(1) == b""  # the first came first, and went first
 
 
 def test_a_client_that_never_says_anything_is_left_without_a_word(server: Serve) -> None:

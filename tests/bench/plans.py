@@ -16,6 +16,8 @@ from typing import Any, Self
 import psycopg
 
 from telemetry.block import MAX_TIME, MIN_TIME
+from telemetry.store.fleet import Fleet, Part
+from telemetry.store.integrals import POWER, Integrator, trapezoid
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.selection import Selection
@@ -46,6 +48,28 @@ def _five_minutes(reader: Reader, gpus: Sequence[int] | None, selection: Selecti
     return StepReader(pool=reader.pool).steps(question, most=STEPS_MAX)
 
 
+def _fleet_now(reader: Reader, _: str) -> object:
+    fleet, part = _fleet(reader)
+    return part.last_seen and fleet.newest(part, fleet.metrics(), at=part.last_seen, within=300.0)
+
+
+def _fleet_energy(reader: Reader, _: str) -> object:
+    fleet, part = _fleet(reader)
+    power = [metric for metric in fleet.metrics() if metric.canonical == POWER]
+    integrator = Integrator(pool=reader.pool, patience=600.0)
+    return integrator.integrals(part, power, start=MIN_TIME, end=MAX_TIME, rule=trapezoid(300))
+
+
+def _fleet_extents(reader: Reader, _: str) -> object:
+    fleet, part = _fleet(reader)
+    return fleet.extents(part, fleet.metrics(), start=MIN_TIME, end=MAX_TIME)
+
+
+def _fleet(reader: Reader) -> tuple[Fleet, Part]:
+    fleet = Fleet(pool=reader.pool)
+    return fleet, fleet.part(Selection())
+
+
 _READS = re.compile(r"(\s*--.*\n)*\s*(SELECT|WITH)\b")
 STEP, STEPS_MAX = 300 * 10**6, 10**6
 """µs of a step; values of an answer at most."""
@@ -60,6 +84,9 @@ READS: Mapping[str, Callable[[Reader, str], object]] = MappingProxyType(
         "steps of 5 min of each host": lambda reader, _: _five_minutes(
             reader, None, Selection(metrics=("POWER_USAGE",)), GroupBy.HOST
         ),
+        "summary of the fleet": _fleet_now,
+        "energy of the fleet": _fleet_energy,
+        "idle GPUs": _fleet_extents,
     }
 )
 """By what the API does with each."""

@@ -2,23 +2,19 @@
 
 import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
 from dataclasses import replace
 
-import psycopg
 import pytest
 
-from telemetry.block import Block
-from telemetry.store.gate import Standing, open_gate
+from telemetry.store.gate import Standing
 from telemetry.store.marks import Mark, Place
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.tail import Forgotten, Known, OtherOrder, Tail
-from telemetry.store.writer import Writer
 from tests.fixtures.ledger import DAY, NOON, Store, a_block, a_gpu
+from tests.fixtures.settling import Settle, write_in_disorder
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
@@ -52,40 +48,6 @@ class Follower:
         self.place = Place(found.seen.with_all_of(found.upto) if place.upto else found.upto)
         self.values += news
         return news
-
-
-class Settling:
-    """A collector's transaction that has settled and stored a block, and is not committed yet."""
-
-    def __init__(self, writer: Writer, block: Block) -> None:
-        writer._prepare([block])
-        self.connection = psycopg.connect(writer.session.url)
-        writer._fill(self.connection, [block], open_gate(self.connection, [block]))
-
-    def end(self, how: str = "commit") -> None:
-        """Commit, or roll back."""
-        getattr(self.connection, how)()
-        self.connection.close()
-
-
-Settle = Callable[[Block], Settling]
-
-
-@pytest.fixture
-def settle(store: Store) -> Iterator[Settle]:
-    """Begins such transactions; what is left of them is rolled back."""
-    # Who makes the chunk or partition of a day keeps others waiting until he commits.
-    store.reserve(4, source="before")
-    store.stored(a_block("before"))
-    with ExitStack() as stack:
-        writer = store.writer()
-
-        def begin(block: Block) -> Settling:
-            one = Settling(writer, block)
-            stack.callback(one.connection.close)
-            return one
-
-        yield begin
 
 
 def test_what_is_committed_from_now_on_is_new_and_once(store: Store, tail: Tail) -> None:
@@ -257,18 +219,6 @@ def test_a_mark_of_another_database_is_told_from_an_old_one(
         tail.follow(mark)
 
 
-def write(store: Store, numbers: list[int], dice: random.Random) -> None:
-    """Store blocks of two readings each; some at the second attempt, some committed later than others."""
-    writer = store.writer()
-    for number in numbers:
-        block = a_block(first_row=2 * number, rows=2)
-        if dice.random() < 0.2:
-            Settling(writer, block).end("rollback")
-        one = Settling(writer, block)
-        time.sleep(dice.choice((0, 0, 0.01, 0.1)))  # how long it is until the commit
-        one.end()
-
-
 @pytest.mark.usefixtures("settle")
 def test_followers_beside_many_writers_see_each_reading_once_whatever_commits_when(store: Store, tail: Tail) -> None:
     count, over = 80, threading.Event()
@@ -282,7 +232,7 @@ def test_followers_beside_many_writers_see_each_reading_once_whatever_commits_wh
 
     with ThreadPoolExecutor(7) as pool:
         following = [pool.submit(follow, *each) for each in followers]
-        writing = [pool.submit(write, store, numbers[n::4], random.Random(n)) for n in range(4)]
+        writing = [pool.submit(write_in_disorder, store, numbers[n::4], random.Random(n)) for n in range(4)]
         wait(writing)
         over.set()
     for future in (*writing, *following):

@@ -52,6 +52,8 @@ def list_telemetry(query: dict[str, Any]) -> Response:
 
     With `step` or `max_points` no readings but one value for each step, metric and group of `group_by`: `agg` of the
     readings in it, in the unit of the classic metric. All of them in one answer.
+
+    Steps and whole ranges that ended more than a minute ago have an `ETag`, as those of one GPU; pages have none.
     """
     if steps.are_asked(query):
         return _in_steps(query)
@@ -75,6 +77,6 @@ def _shown(selected: Selection) -> dict[str, object]:
 
 
 def _in_steps(query: dict[str, Any]) -> Response:
-    now, (start, end) = times.now_micros(), asked_range(query)
+    now, (start, end) = times.now_micros(), (wanted := asked_range(query))
     question = StepQuestion(None, selection(query), start.at(now), end.at(now), 0, Aggregate.AVG, steps.groups(query))
-    return step_answers.answer(query, question)
+    return step_answers.answer(query, wanted, question)

@@ -14,7 +14,9 @@ from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.store.aggregates import Aggregate, NotACounter, StepQuestion, TooManyPoints
 from telemetry.store.steps import StepReader
 from webapi import answers, steps_format
+from webapi.conditional import tag_of, tagged, unchanged
 from webapi.problems import Problem, cut, unsuited
+from webapi.ranges import Range
 from webapi.services import services
 from webapi.steps import MOST_STEPS, MOST_VALUES
 from webapi.widths import FRIENDLY, Bounds, named
@@ -23,12 +25,21 @@ LAG = 10_000_000
 """µs by which the newest reading may be ahead of what is told of it."""
 
 
-def answer(query: Mapping[str, Any], question: StepQuestion) -> Response:
-    """The steps that the parameters ask for; `question` says of which readings: its step and aggregate do not count."""
+def answer(query: Mapping[str, Any], wanted: Range, question: StepQuestion) -> Response:
+    """The steps that the parameters ask for; `question` says of which readings: its step and aggregate do not count.
+
+    The tag of a range in the past is a weak one: sums of the same readings may differ in their last digit, by who of
+    the database's workers added what.
+    """
     kind, reader = answers.asked_format(query), StepReader(pool=services().reader.pool)
     question = replace(question, agg=Aggregate(query.get("agg", Aggregate.AVG)))
     check(question)
     question = replace(question, step=_chosen(query, question, reader))
+    tag = tag_of(wanted, ["steps", kind, question])
+    return unchanged(tag) or tagged(_answered(query, kind, question, reader), tag, weak=True)
+
+
+def _answered(query: Mapping[str, Any], kind: str, question: StepQuestion, reader: StepReader) -> Response:
     try:
         steps = reader.steps(question, MOST_VALUES)
     except TooManyPoints as error:

@@ -70,8 +70,8 @@ def get_gpu_telemetry(query: dict[str, Any], gpu: str) -> Response:
     `limit` is given. An answer that cannot be finished, because the database went away or took too long, is broken off:
     the connection is closed before the end of the chunked body, and NDJSON misses its last line, the trailer.
 
-    An answer of readings from a range that ended more than a minute ago has an `ETag`: sent back as `If-None-Match`, it
-    is answered with 304 and nothing else until something is stored that may belong there.
+    An answer about a range that ended more than a minute ago has an `ETag`: sent back as `If-None-Match`, it gets a 304
+    and nothing else until something is stored that may belong there.
 
     With `step` or `max_points` no readings but one value for each step, metric and MIG instance: `agg` of the readings
     in it, in the unit of the classic metric. All of them in one answer.
@@ -100,8 +100,7 @@ def _answered(
 
 
 def _in_steps(query: dict[str, Any], gpu: str) -> Response:
-    now, (start, end) = times.now_micros(), asked_range(query)
+    now, (start, end) = times.now_micros(), (wanted := asked_range(query))
     gpus = [row.number for row in find(gpu)]
-    return step_answers.answer(
-        query, StepQuestion(gpus, selection(query), start.at(now), end.at(now), 0, Aggregate.AVG, (GroupBy.GPU,))
-    )
+    question = StepQuestion(gpus, selection(query), start.at(now), end.at(now), 0, Aggregate.AVG, (GroupBy.GPU,))
+    return step_answers.answer(query, wanted, question)

@@ -9,6 +9,7 @@ from statistics import fmean, median
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from telemetry.block import Workload
 from tests.fixtures.api import Api
@@ -233,6 +234,34 @@ def test_too_many_steps_are_refused_with_a_step_that_fits(api: Api, database: Da
         assert told["detail"].endswith("as in step=1h.")
         assert values(api.json("/gpus/n:0/telemetry", step="1h", **asked)) == [1, 1]
     assert "max_points=2" in api.problem(422, "/telemetry", max_points=1, start="-1", end="1")["detail"]
+
+
+@pytest.mark.parametrize("path", [ONE, ALL])
+def test_who_has_the_steps_of_the_past_is_told_so_until_something_is_stored_there(
+    api: Api, database: Database, path: str
+) -> None:
+    def ask(tag: str = "", **asked: str) -> TestResponse:
+        query = {"end": "1752871357", **asked}
+        return api.client.get(f"/api/v1{path}", headers={"If-None-Match": tag} if tag else {}, query_string=query)
+
+    fill(database, fleet(hosts=1))
+    tags = {}
+    for number in range(2):
+        fill(database, [Reading(gpu("node-0", 0), T0 - number * SECOND, TEMP, 70)])
+        for asked in (
+            {"step": "1s"},
+            {"max_points": "9"},
+            {"step": "1s", "agg": "p99"},
+            {"step": "1s", "format": "csv"},
+        ):
+            answer = ask(**asked)
+            tags[answer.headers["ETag"]] = answer.data
+            assert ask(answer.headers["ETag"], **asked).status_code == 304
+            for other in ({"step": "2s"}, {"step": "1s", "end": "1752871356"}, {"step": "1s", "metric": TEMP}):
+                assert ask(answer.headers["ETag"], **other).status_code == 200
+    assert (len(tags), len(set(tags.values()))) == (2 * 4 - 2, 2 * 4 - 2), "9 points are those of 1s: one question"
+    assert all(tag.startswith("W/") for tag in tags)
+    assert "ETag" not in api.get(path, step="1s").headers
 
 
 @pytest.mark.costly

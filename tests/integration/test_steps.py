@@ -1,13 +1,15 @@
 """Aggregates over time, value by value against plain Python; who may be asked what, and how much."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
-from telemetry.store.aggregates import Aggregate, GroupBy
+from telemetry.store.aggregates import Aggregate, GroupBy, NotACounter, StepGroup, TooManyPoints
 from telemetry.store.pool import Pool
 from telemetry.store.selection import Selection
 from telemetry.store.steps import StepReader
@@ -20,7 +22,6 @@ from tests.fixtures.store import Database, create_database, drop_database
 ENERGY, JOULES = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "DCGM_FI_DEV_GPU_ENERGY_JOULES_TOTAL"
 RATIO, ODD = "DCGM_FI_DEV_GPU_UTIL_RATIO", "my_metric"
 MINUTE, HOUR = 60 * SECOND, 3_600 * SECOND
-EVER = {"start": MIN_TIME, "end": MAX_TIME}
 GPUS = [
     gpu("node-0", 0), gpu("node-0", 1), gpu("node-1", 0, model="A100"), gpu("node-1", 1, uuid=""),
     gpu("node-2", 0, mig="1"), gpu("node-2", 0, mig="2"), gpu("node-3", 5, uuid="GPU-node-0-0"),
@@ -112,3 +113,119 @@ def test_every_aggregate_is_what_plain_python_makes_of_the_readings(
 
 def factor(reading: Reading) -> float:
     return {RATIO: 100.0, JOULES: 1000.0}.get(reading.metric, 1.0)
+
+
+def test_mig_instances_of_one_gpu_stay_apart_and_rows_of_a_gpu_that_moved_do_not(
+    empty: Database, asked: StepReader
+) -> None:
+    fill(empty, [Reading(each, T0, TEMP, float(number)) for number, each in enumerate(GPUS)])
+    steps = shown(asked.steps(question(Aggregate.SUM, GroupBy.GPU, step=0), most=100))
+    sums = {(*group.labels, group.mig): value for (_, group), value in steps.items()}
+    assert sums == {
+        ("GPU-node-0-0", ""): 0 + 6,
+        ("GPU-node-0-1", ""): 1,
+        ("GPU-node-1-0", ""): 2,
+        ("node-1:1", ""): 3,
+        ("GPU-node-2-0", "1"): 4,
+        ("GPU-node-2-0", "2"): 5,
+    }
+
+
+def test_only_what_is_selected_counts(fleet_of_six: Database, asked: StepReader) -> None:
+    def count(numbers: Sequence[int] | None = None, **filters: Any) -> float:
+        wanted = question(Aggregate.COUNT, step=0, selection=Selection(**filters), gpus=numbers)
+        return float(asked.steps(wanted, most=100).value.sum())
+
+    rows = [number for (number,) in fleet_of_six.ask("SELECT gpu FROM gpus WHERE hostname = 'node-0'")]
+    assert count() == 3 * 2 * 3 * 5
+    assert count(host="NODE-?", metrics=("gpu_temp",)) == 3 * 2 * 5
+    assert count(gpus=("GPU-node-1-0",)) == count(rows[:1]) == 3 * 5
+    assert count(rows, host="node-0") == 2 * 3 * 5
+    assert count(rows, host="node-1") == count([]) == count(metrics=("nobody's",)) == count(pod="x*") == 0
+
+
+def test_an_empty_range_is_an_empty_answer(fleet_of_six: Database, asked: StepReader) -> None:
+    for agg in Aggregate:
+        steps = asked.steps(question(agg, start=T0 + 1, end=T0, step=SECOND), most=1)
+        assert (len(steps.time), list(steps.groups)) == (0, [])
+
+
+def test_more_values_than_are_wanted_are_refused_and_the_groups_are_told(
+    fleet_of_six: Database, asked: StepReader
+) -> None:
+    wanted = question(Aggregate.AVG, GroupBy.GPU, step=SECOND)
+    assert len(asked.steps(wanted, most=90).time) == 90
+    with pytest.raises(TooManyPoints) as refused:
+        asked.steps(wanted, most=89)
+    assert (refused.value.most, refused.value.groups) == (89, 18)
+
+
+@pytest.mark.parametrize(
+    ("metric", "kind"), [("gpu_temp", "gauge"), ("DCGM_FI_DEV_XID_ERRORS", "code"), (ODD, "unknown")]
+)
+def test_a_rate_is_refused_of_what_is_no_counter(asked: StepReader, metric: str, kind: str) -> None:
+    wanted = question(Aggregate.RATE, step=0, selection=Selection(metrics=(ENERGY, metric)))
+    with pytest.raises(NotACounter) as refused:
+        asked.steps(wanted, most=1)
+    assert (refused.value.kind, Aggregate.LAST in refused.value.instead) == (kind, True)
+
+
+def test_a_rate_without_metrics_is_that_of_the_counters_in_both_generations(empty: Database, asked: StepReader) -> None:
+    one, two = gpu("node-0", 0), gpu("node-0", 1)
+    mine = [Reading(one, T0 + n * SECOND, ENERGY, value) for n, value in enumerate((1e6, 3e6, 1e6, 2e6))]
+    other = [Reading(two, T0 + n * 10 * SECOND, JOULES, value) for n, value in enumerate((0.0, 100.0))]
+    fill(empty, [*mine, *other, Reading(one, T0, TEMP, 1), Reading(one, T0, ENERGY, 1e6)])
+    steps = asked.steps(question(Aggregate.RATE, step=0), most=10)
+    assert list(steps.groups) == [StepGroup(ENERGY, "mJ/s", ())]
+    assert steps.value.tolist() == [pytest.approx((2e6 + 1e6 + 1e6) / 3 + 1e5 / 10)]
+
+
+HARD = [1.7976931348623157e308, 1.7e308, -1.7e308, 5e-324, 2e-323, 0.0, -0.0]
+
+
+@pytest.fixture(scope="module")
+def extremes(postgres_server: PostgresServer, migrated: str) -> Iterator[StepReader]:
+    """Values at the ends of what a double can be, of a counter in both generations."""
+    database = Database(postgres_server, create_database(postgres_server, migrated))
+    pool = Pool(url=database.reader)
+    readings = [
+        Reading(gpu("node-0", 0), T0 + place * SECOND // 2, name, value)
+        for place, value in enumerate((*HARD, *reversed(HARD)))
+        for name in (ENERGY, JOULES)
+    ]
+    fill(database, readings)
+    yield StepReader(pool=pool)
+    pool.close()
+    drop_database(postgres_server, database.name)
+
+
+@pytest.mark.parametrize("agg", Aggregate)
+def test_no_value_is_too_large_or_small_for_an_answer(extremes: StepReader, agg: Aggregate) -> None:
+    for step in (0, SECOND, HOUR):
+        steps = extremes.steps(question(agg, step=step, selection=Selection(metrics=(ENERGY,))), most=100)
+        assert len(steps.value)
+        assert np.isfinite(steps.value).all()
+
+
+def test_the_highest_and_the_lowest_come_first_and_equal_ones_by_name(
+    fleet_of_six: Database, asked: StepReader
+) -> None:
+    wanted = question(Aggregate.MAX, step=SECOND, selection=Selection(metrics=("gpu_temp",)))
+    highest = asked.top(wanted, 2)
+    assert [(entry.group.labels, entry.value) for entry in highest] == [
+        (("GPU-node-2-1", "node-2"), 2104.0),
+        (("GPU-node-2-0", "node-2"), 2004.0),
+    ]
+    assert asked.top(wanted, 1, lowest=True)[0].value == 4.0
+    counted = asked.top(question(Aggregate.COUNT, step=0, selection=Selection(metrics=("gpu_temp",))), 9)
+    assert [entry.group.labels[0] for entry in counted] == [f"GPU-node-{n}-{m}" for n in range(3) for m in range(2)]
+
+
+def test_the_span_of_what_is_selected_is_known_without_reading_samples(
+    fleet_of_six: Database, asked: StepReader
+) -> None:
+    first, last = asked.span(question(Aggregate.AVG, step=0)) or (0, 0)
+    assert (first, last) == (T0, T0 + 4 * SECOND)
+    assert asked.span(question(Aggregate.AVG, start=T0 + 1, end=T0 + 2, step=0)) == (T0 + 1, T0 + 2)
+    assert asked.span(question(Aggregate.AVG, start=0, end=T0 - 1, step=0)) is None
+    assert asked.span(question(Aggregate.AVG, step=0, selection=Selection(host="nobody"))) is None

@@ -5,7 +5,7 @@ What does not live here: what the aggregates are (`test_steps`), how a range is 
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -49,22 +49,24 @@ def asked(database: Database) -> Iterator[StepReader]:
 
 
 def refresh(database: Database, *names: str, start: int | None = None, end: int = DAY0 + 40 * DAY) -> None:
-    """Refresh rollups up to a time, in the order of their names."""
-    for name in names or ROLLUPS:
-        statement = sql.SQL("CALL refresh_continuous_aggregate({}, to_timestamp({}), to_timestamp({}))")
-        ends = [sql.Literal(None if time is None else time / SECOND) for time in (start, end)]
-        with psycopg.connect(database.owner, autocommit=True) as connection:
-            connection.execute(statement.format(sql.Literal(name), *ends))
+    """Refresh rollups up to a time, in the order of their names, each at once instead of bucket by bucket."""
+    statement = (
+        "CALL refresh_continuous_aggregate(%s, to_timestamp(%s), to_timestamp(%s),"
+        """ options => '{"buckets_per_batch": 0}')"""
+    )
+    ends = [None if time is None else time / SECOND for time in (start, end)]
+    with psycopg.ClientCursor(psycopg.connect(database.owner, autocommit=True)) as cursor, cursor.connection:
+        for name in names or ROLLUPS:
+            cursor.execute(statement, (name, *ends))
 
 
 def forget_samples(database: Database) -> None:
     """Delete the samples behind the rollups' backs."""
-    with psycopg.connect(database.admin, autocommit=True) as connection:
-        connection.execute("SET timescaledb.skip_cagg_invalidation = on")
-        connection.execute("DELETE FROM samples")
+    database.ask("DELETE FROM samples")
+    database.ask("DELETE FROM _timescaledb_catalog.continuous_aggs_hypertable_invalidation_log")
 
 
-def days(count: int, every: int = 20 * MINUTE) -> list[Reading]:
+def days(count: int, every: int = 30 * MINUTE) -> list[Reading]:
     """Two metrics of each GPU, some times an hour for so many days from DAY0."""
     return [
         Reading(each, DAY0 + step * every, metric, float(step % 17 + place), LOADS[step % 2])
@@ -112,14 +114,110 @@ STEPS = st.sampled_from([0, MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 90 * SECOND])
     ends=st.tuples(st.integers(0, 9 * DAY), st.integers(0, 9 * DAY)),
 )
 def test_whatever_was_refreshed_and_came_late_the_answer_is_that_of_the_samples(
-    database: Database, asked: StepReader, turns: Any, step: int, ends: tuple[int, int]
+    postgres_server: PostgresServer, migrated: str, turns: Any, step: int, ends: tuple[int, int]
 ) -> None:
-    database.ask(EMPTY)
+    # Not one that was emptied: what a rollup has before the one that it is made of is not taken back with samples.
+    database = Database(postgres_server, create_database(postgres_server, migrated))
+    pool = Pool(url=database.reader)
     stored: list[Reading] = []
     for readings, refreshes in turns:
         fill(database, readings)
         stored += readings
         for name, start, more in refreshes:
             refresh(database, name, start=None if start < 0 else DAY0 + start * DAY, end=DAY0 + (start + more) * DAY)
-        assert_right(asked, stored, start=MIN_TIME, end=MAX_TIME, step=step)
-        assert_right(asked, stored, start=DAY0 + min(ends), end=DAY0 + max(ends), step=step)
+        assert_right(StepReader(pool=pool), stored, step=step)
+        assert_right(StepReader(pool=pool), stored, start=DAY0 + min(ends), end=DAY0 + max(ends), step=step)
+    pool.close()
+    drop_database(postgres_server, database.name)
+
+
+@pytest.fixture
+def five_days(database: Database) -> list[Reading]:
+    """Readings of five whole days, stored and materialised."""
+    database.ask(EMPTY)
+    readings = days(5)
+    fill(database, readings)
+    refresh(database)
+    return readings
+
+
+WHOLE = {"start": DAY0 - 1, "end": DAY0 + 5 * DAY}
+
+
+@pytest.mark.parametrize("step", [0, MINUTE, HOUR, DAY])
+def test_whole_buckets_are_asked_of_rollups(
+    database: Database, asked: StepReader, five_days: list[Reading], step: int
+) -> None:
+    forget_samples(database)
+    assert_right(asked, five_days, step=step, **WHOLE)
+
+
+def test_steps_that_no_bucket_divides_and_parts_of_buckets_are_asked_of_samples(
+    database: Database, asked: StepReader, five_days: list[Reading]
+) -> None:
+    forget_samples(database)
+    for step, start, end in ((90 * SECOND, DAY0, DAY0 + DAY), (MINUTE, DAY0 + 1, DAY0 + 3 * MINUTE)):
+        wanted = question(Aggregate.COUNT, step=step, start=start, end=end)
+        assert len(asked.steps(wanted, most=100).time) == 0
+    inside = {"step": HOUR, "start": DAY0 + DAY // 2, "end": DAY0 + DAY * 3 // 2}
+    kept = [each for each in five_days if inside["start"] <= each.time < inside["end"]]  # its last instant is no bucket
+    assert_right(asked, kept, **inside)
+
+
+def test_late_readings_are_in_the_answer_before_the_next_refresh_and_in_the_rollups_after_it(
+    database: Database, asked: StepReader, five_days: list[Reading]
+) -> None:
+    late = [Reading(GPUS[n % 3], DAY0 + 3 * DAY + n * SECOND, TEMP, 1000.0 + n) for n in range(500)]
+    late += [Reading(GPUS[0], DAY0 - 40 * DAY, TEMP, 1.0), Reading(GPUS[0], MAX_TIME, TEMP, 3.0)]
+    fill(database, late)
+    for step in (HOUR, DAY):
+        assert_right(asked, five_days + late, step=step)
+    refresh(database, "rollup_minute")
+    assert_right(asked, five_days + late, step=DAY)
+    refresh(database, "rollup_hour", "rollup_day")
+    forget_samples(database)
+    assert_right(asked, five_days + late, step=DAY, start=MIN_TIME, end=DAY0 + 5 * DAY)
+
+
+def test_what_was_under_way_during_a_refresh_is_in_the_answer_once_it_is_committed(
+    database: Database, asked: StepReader, five_days: list[Reading]
+) -> None:
+    number, metric, workload = database.ask("SELECT gpu, metric, workload FROM samples ORDER BY time, gpu, metric")[0]
+    with psycopg.connect(database.admin) as writer:
+        writer.execute(
+            "INSERT INTO samples SELECT to_timestamp(%s), %s, %s, %s, 77, 1 FROM generate_series(1, 5)",
+            ((DAY0 + 3 * DAY) / SECOND, number, metric, workload),
+        )
+        fill(database, [Reading(GPUS[1], DAY0 + 3 * DAY, POWER, 5.0)])
+        refresh(database)
+        before = asked.steps(question(Aggregate.COUNT, step=DAY), most=1_000).value.sum()
+        writer.commit()
+    after = asked.steps(question(Aggregate.COUNT, step=DAY), most=1_000).value.sum()
+    assert (before, after) == (len(five_days) + 1, len(five_days) + 6)
+
+
+def test_no_value_ends_a_refresh(database: Database, asked: StepReader) -> None:
+    database.ask(EMPTY)
+    fill(database, [Reading(GPUS[0], DAY0 + n * HOUR, TEMP, value) for n in range(3) for value in (1.7e308, 1.6e308)])
+    refresh(database)
+    steps = asked.steps(question(Aggregate.MAX, step=DAY), most=10)
+    assert (steps.time.tolist(), steps.value.tolist()) == ([DAY0], [1.7e308])
+    assert asked.steps(question(Aggregate.SUM, step=DAY), most=10).value.tolist() == [pytest.approx(6e270)]
+
+
+def test_the_rollups_show_the_same_to_who_asks_them_in_sql(database: Database, five_days: list[Reading]) -> None:
+    for name, bucket in zip(ROLLUPS, (MINUTE, HOUR, DAY), strict=True):
+        statement = sql.SQL("SELECT count(*), sum(readings), min(min), max(max) FROM {}").format(sql.Identifier(name))
+        with psycopg.connect(database.reader) as connection:
+            row = connection.execute(statement).fetchone()
+        keys = {(each.time // bucket, each.gpu, each.metric, each.workload) for each in five_days}
+        values = [each.value for each in five_days]
+        assert row == (len(keys), len(five_days), min(values), max(values))
+
+
+def test_policies_refresh_all_that_changed_and_end_before_now(database: Database) -> None:
+    ask: LiteralString = """
+        SELECT hypertable_name, config ->> 'start_offset', (config ->> 'end_offset')::interval > INTERVAL '0', scheduled
+        FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY 1
+    """
+    assert database.ask(ask) == [(name, None, True, True) for name in sorted(ROLLUPS)]

@@ -20,7 +20,7 @@ from telemetry.store.marks import Mark
 from telemetry.store.tail import Batch, Known, OtherOrder, Tail
 
 LOOK = 0.25
-"""Seconds between two looks; more where a look takes long: the tail keeps the database at most a quarter busy."""
+"""Seconds between two looks; more where a look takes long: at most half of the time is spent so."""
 LONGEST = 5.0
 """Seconds between two looks, at most."""
 RETRY = 1.0
@@ -191,7 +191,7 @@ class Audience:
             while self._admit(mark):
                 began = time.monotonic()
                 mark = self._look(mark, known)
-                pause = LOOK if mark is None else max(LOOK, 3 * (time.monotonic() - began))
+                pause = LOOK if mark is None else max(LOOK, time.monotonic() - began)
                 self._rest(min(LONGEST, pause))
         except OtherOrder as error:
             log_event(log, logging.WARNING, "live streams end", reason=error)

@@ -100,6 +100,12 @@ def is_known(environ: "WSGIEnvironment", options: ApiOptions) -> bool:
     return options.tokens is None or _shown(environ, options) is not None
 
 
+def holding() -> Callable[[], bool]:
+    """Asks, whenever it is called, whether the token of this request still holds: for answers that go on for long."""
+    options, environ = services().options, request.environ
+    return lambda: options.tokens is None or _holds(_given(environ, options))
+
+
 def _check() -> None:
     options = services().options
     scope = _scope_of_request(options)
@@ -127,8 +133,12 @@ def _shown(environ: "WSGIEnvironment", options: ApiOptions) -> Token | None:
     """The token that a request shows, if it holds; looked for once."""
     if _FOUND not in environ:
         found = _given(environ, options)
-        environ[_FOUND] = None if found is None or found.expired(datetime.now(UTC)) else found
+        environ[_FOUND] = found if _holds(found) else None
     return cast("Token | None", environ[_FOUND])
+
+
+def _holds(token: Token | None) -> bool:
+    return token is not None and not token.expired(datetime.now(UTC))
 
 
 def _given(environ: "WSGIEnvironment", options: ApiOptions) -> Token | None:

@@ -18,6 +18,7 @@ from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.tail import KEPT, Forgotten, OtherOrder, Tail
 from webapi.audience import Audience, Full, Listener
+from webapi.auth import holding
 from webapi.contract import Blueprint
 from webapi.events import Telling
 from webapi.options import ApiOptions
@@ -33,7 +34,7 @@ MEDIA_TYPE = "text/event-stream"
 CONNECTIONS = 3
 """To the database, for all streams of a process: one looks for what is new, others for what was missed."""
 SECONDS_MAX = 3_600
-"""How long a stream lasts: whose token was revoked hears no more, and new servers get their share of listeners."""
+"""How long a stream lasts: new servers get their share of listeners."""
 
 _EXTENSION = "telemetry_audience"
 _HEADER = "Last-Event-ID"
@@ -149,7 +150,7 @@ def stream_telemetry(query: dict[str, Any]) -> Response:
     if request.method == "HEAD":
         return Response(content_type=MEDIA_TYPE)
     audience = _audience(current_app)
-    client = request.environ.get("gunicorn.socket")
+    client, holds = request.environ.get("gunicorn.socket"), holding()
     listener = _enter(audience, lambda: _cut(client))
     try:
         telling = Telling(
@@ -161,7 +162,7 @@ def stream_telemetry(query: dict[str, Any]) -> Response:
             heartbeat=query["heartbeat"],
             events=query.get("max_events"),
             seconds=query["max_seconds"],
-            gone=lambda: _is_gone(client),
+            gone=lambda: _is_gone(client) or not holds(),
         )
     except BaseException:
         listener.leave()

@@ -192,6 +192,20 @@ def test_tokens_come_into_force_and_out_of_it_without_a_restart(guarded: Api, ke
     assert (status(text), status(keyring.texts["read"])) == (404, 401)
 
 
+def test_a_live_stream_ends_when_its_token_is_revoked(
+    fleet_api: Api, make_api: Callable[..., Api], keyring: Keyring
+) -> None:
+    url = fleet_api.client.application.extensions["telemetry"].reader.pool.url
+    client = make_api(url, tokens=keyring.open()).client
+    with client.get("/api/v1/stream?heartbeat=1&max_seconds=60", headers=keyring.header("read")) as response:
+        events = iter(response.response)
+        assert b"retry:" in next(events)
+        assert b"heartbeat" in next(events)
+        keyring.path.write_text(to_text(keyring.kept[1:]))
+        assert list(events) == []
+        assert keyring.open().find(keyring.texts["write"])
+
+
 def test_a_secret_that_kubernetes_turns_over_is_seen(make_api: Callable[..., Api], keyring: Keyring) -> None:
     folder = keyring.path.parent
     for name, kept in (("..1", keyring.kept), ("..2", [])):

@@ -17,7 +17,8 @@ from telemetry.store.reader import GpuRow
 from webapi.answers import FormatQuery
 from webapi.fleetparameters import DAY, PastQuery, max_gap_field, moment, span
 from webapi.ranges import FleetQuery, selection
-from webapi.schemas import Choice, Time
+from webapi.schemas import Time
+from webapi.steps import GroupField
 from webapi.times import rfc3339
 
 JOULES, MILLIJOULES = 3.6e6, 3.6e9
@@ -41,7 +42,7 @@ class EnergyQuery(PastQuery, FleetQuery, FormatQuery):
 
     start_time = Time("From this instant on, inclusive. Without it: from 24 hours before the end.")
     group_by = fields.List(
-        Choice("", [one.value for one in GroupBy]),
+        GroupField("", [one.value for one in GroupBy]),
         metadata={
             "description": "What has an answer of its own; may be repeated. Without it: one answer for all.",
             "examples": [["host"]],

@@ -74,7 +74,7 @@ def _chosen(query: Mapping[str, Any], question: StepQuestion, reader: StepReader
         return asked
     fitting = Bounds(bounds.first, min(bounds.last + LAG, question.end)).fitting(most)
     if asked or bounds.steps(fitting) > most:
-        raise _too_many_steps(asked, bounds, fitting)
+        raise _too_many_steps(asked, bounds, fitting, most)
     return fitting
 
 
@@ -87,10 +87,12 @@ def _bounds(question: StepQuestion, reader: StepReader) -> Bounds:
     return Bounds(*(reader.span(question) or (question.start, question.start)))
 
 
-def _too_many_steps(asked: int | None, bounds: Bounds, fitting: int) -> Problem:
+def _too_many_steps(asked: int | None, bounds: Bounds, fitting: int, most: int) -> Problem:
     if asked is None:
-        told = "is not to be had of a range that begins before 1970 and ends after it; take two, as in max_points=2"
-        return unsuited([("max_points", "1", told)])
+        told = (
+            "is less than there are of any step, as the range lies on both sides of 1970; take more, as in max_points=3"
+        )
+        return unsuited([("max_points", str(most), told)])
     told = (
         f"makes {bounds.steps(asked):,} steps of this range, and at most {MOST_STEPS:,} are answered: take a longer "
         f"step or a shorter range, as in step={named(fitting)}"

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from marshmallow import ValidationError, fields
 
-LONGEST = 3_650_000 * 86_400_000_000
-"""µs of a step: some 10,000 years, of which all times that there are have two. A longer one makes no difference."""
+LONGEST = 2_000_000 * 86_400_000_000
+"""µs of a step: some 5,000 years, of which all times that there are have three. The one before 1970 still begins where
+PostgreSQL has a time for it (4713 BC)."""
 
 PATTERN = r"^[1-9]\d{0,9}(ms|s|m|h|d|w)?$"
 _UNITS = {"ms": 10**3, "s": 10**6, "m": 60 * 10**6, "h": 3_600 * 10**6, "d": 86_400 * 10**6, "w": 604_800 * 10**6}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from telemetry.block import Workload
+from telemetry.block import MAX_TIME, MIN_TIME, Workload
 from tests.fixtures.api import Api
 from tests.fixtures.filled import LABELS, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.servers_postgres import PostgresServer
@@ -233,7 +233,23 @@ def test_too_many_steps_are_refused_with_a_step_that_fits(api: Api, database: Da
         assert "31,622,401 steps" in told["detail"]
         assert told["detail"].endswith("as in step=1h.")
         assert values(api.json("/gpus/n:0/telemetry", step="1h", **asked)) == [1, 1]
-    assert "max_points=2" in api.problem(422, "/telemetry", max_points=1, start="-1", end="1")["detail"]
+    assert "max_points=3" in api.problem(422, "/telemetry", max_points=1, start="-1", end="1")["detail"]
+
+
+def test_steps_reach_to_both_ends_of_time(api: Api, database: Database) -> None:
+    fill(database, [Reading(gpu("n", 0), time, TEMP, 1) for time in (MIN_TIME, -1, 0, 1, MAX_TIME)])
+    longest = [("0001-01-01", 2), ("1970-01-01", 2), ("7445-10-25", 1)]
+    for asked, expected in (
+        ({"step": "9999999999w"}, longest),
+        ({"max_points": 3}, None),
+        ({"max_points": 11_000}, None),
+        ({"step": "36500d"}, None),
+    ):
+        for path in ("/gpus/n:0/telemetry", ALL):
+            told = api.json(path, agg="count", **asked)
+            assert sum(values(told)) == 5
+            assert told[0]["timestamp"] == "0001-01-01T00:00:00.000000Z"
+            assert expected is None or [(one["timestamp"][:10], one["value"]) for one in told] == expected
 
 
 @pytest.mark.parametrize("path", [ONE, ALL])

@@ -65,7 +65,7 @@ def test_a_parameter_given_twice_is_ambiguous(alone: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/nope", "/api/v1", "/api/v1/gpus/", "/api/v2/gpus", "/api/v1/gpus/a/b", "/swagger/x"]
+    "path", ["/nope", "/api/v1", "/api/v1/gpus/", "/api/v2/gpus", "/api/v1/gpus/a/b", "/api/v1//gpus", "/swagger/x"]
 )
 def test_a_path_that_is_not_there_is_told_where_paths_are_listed(alone: Api, path: str) -> None:
     response = alone.client.get(path)

@@ -124,7 +124,7 @@ SUMMARY_EXAMPLE = {
     "memory": {"used_mib": 9_437_184.0, "total_mib": 20_008_729.0, "gpus": 247},
     "xid": {
         "gpus": 1,
-        "codes": [{"code": 79.0, "severity": "critical", "text": "GPU has fallen off the bus", "gpus": 1}],
+        "codes": [{"code": 79, "severity": "critical", "text": "GPU has fallen off the bus", "gpus": 1}],
     },
 }
 

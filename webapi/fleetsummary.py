@@ -118,14 +118,19 @@ def _capacities(one: Shown) -> dict[Instance, float]:
 
 
 def _xids(shown: Sequence[Shown]) -> dict[str, Any]:
-    found = [{code for code in one.values.get(_XID, {}).values() if code} for one in shown]
+    found = [{_code(value) for value in one.values.get(_XID, {}).values() if value} for one in shown]
     counted = Counter(code for codes in found for code in codes)
-    told = [(code, XID_TEXT.get(int(code)) if code.is_integer() else None, gpus) for code, gpus in counted.items()]
+    told = [(code, XID_TEXT.get(code) if isinstance(code, int) else None, gpus) for code, gpus in counted.items()]
     codes = [
         {"code": code, "severity": xid.severity if xid else None, "text": xid.text if xid else None, "gpus": gpus}
         for code, xid, gpus in sorted(told, key=lambda of: of[0])
     ]
     return {"gpus": sum(map(bool, found)), "codes": codes}
+
+
+def _code(value: float) -> int | float:
+    """As it is written: a whole number, if it is one that JSON keeps."""
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -18,6 +18,7 @@ from telemetry.runtime import log_event
 from telemetry.store.errors import StoreError
 from telemetry.store.marks import Mark
 from telemetry.store.tail import Batch, Known, OtherOrder, Tail
+from webapi.formats import Remembered
 
 LOOK = 0.25
 """Seconds between two looks; more where a look takes long: at most half of the time is spent so."""
@@ -124,6 +125,7 @@ class Audience:
 
     def __init__(self, *, tail: Tail, most: int, held: int) -> None:
         self.tail, self.most, self.held = tail, most, held
+        self.texts = Remembered()
         self._lock = threading.Lock()
         self._here: set[Listener] = set()
         self._waiting: list[Listener] = []

@@ -51,12 +51,13 @@ class Telling:
         place: Place,
         resumed: bool,
         sieve: Sieve,
+        texts: formats.Remembered,
         heartbeat: float,
         events: int | None,
         seconds: float,
         gone: Callable[[], bool],
     ) -> None:
-        self._listener, self._tail, self._sieve, self._gone = listener, tail, sieve, gone
+        self._listener, self._tail, self._sieve, self._texts, self._gone = listener, tail, sieve, texts, gone
         self._place, self._resumed, self._heartbeat = place, resumed, heartbeat
         self._seen, self._left = place.seen, events
         self._until = time.monotonic() + seconds
@@ -111,7 +112,9 @@ class Telling:
         for indices in pieces(batch.block, self._wanted(batch, after)):
             block, row = int(batch.block[indices[-1]]), int(batch.row[indices[-1]]) + 1
             place = Place(self._seen, batch.upto, block, row)
-            yield f"event: readings\nid: {place.text}\ndata: ".encode() + written(batch.readings, indices) + b"\n\n"
+            yield (
+                f"event: readings\nid: {place.text}\ndata: ".encode() + self._written(batch.readings, indices) + b"\n\n"
+            )
             self._place, self._next_beat = place, time.monotonic() + self._heartbeat
             if self._left is not None:
                 self._left -= 1
@@ -119,6 +122,13 @@ class Telling:
                     raise _Enough
         if batch.last:
             self._reach(batch.upto)
+
+    def _written(self, readings: Readings, indices: NDArray[np.intp]) -> bytes:
+        """Some of the readings as JSON, in one line; of their series only those are written out."""
+        used, code = np.unique(readings.code[indices], return_inverse=True)
+        series = [readings.series[number] for number in used.tolist()]
+        some = replace(readings, time=readings.time[indices], code=code, value=readings.value[indices], series=series)
+        return formats.to_json(some, self._texts)
 
     def _wanted(self, batch: Batch, after: tuple[int, int]) -> NDArray[np.intp]:
         wanted = self._sieve.passing(batch.readings.series)[batch.readings.code]
@@ -177,11 +187,3 @@ def pieces(block: NDArray[np.int64], indices: NDArray[np.intp]) -> Iterator[NDAr
     for part in np.split(indices, np.flatnonzero(np.diff(block[indices])) + 1):
         for begin in range(0, len(part), RECORDS):
             yield part[begin : begin + RECORDS]
-
-
-def written(readings: Readings, indices: NDArray[np.intp]) -> bytes:
-    """Some of the readings as JSON; only their series are written out, and in one line."""
-    used, code = np.unique(readings.code[indices], return_inverse=True)
-    series = [readings.series[number] for number in used.tolist()]
-    some = replace(readings, time=readings.time[indices], code=code, value=readings.value[indices], series=series)
-    return formats.to_json(some)

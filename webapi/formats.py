@@ -26,15 +26,44 @@ COLUMNS = ("timestamp", *Series._fields[:-1], "value", Series._fields[-1])
 
 CSV_HEADER = ",".join(COLUMNS).encode() + b"\n"
 
+REMEMBERED = 20_000
+"""Series whose texts are kept, some 500 bytes of each."""
+
 Text = Callable[[Series], bytes]
 """What stands at one place of all records of a series."""
 
 
-def to_json(readings: Readings) -> bytes:
+class Remembered:
+    """What stands in JSON around the value of each series, for who writes the same series again and again.
+
+    Safe from any number of threads.
+    """
+
+    def __init__(self) -> None:
+        self._between: dict[Series, bytes] = {}
+        self._after: dict[Series, bytes] = {}
+
+    def between(self, series: Series) -> bytes:
+        """From the time to the value."""
+        return self._between.get(series) or self._kept(self._between, series, _json_between(series))
+
+    def after(self, series: Series) -> bytes:
+        """From the value to the next record's time."""
+        return self._after.get(series) or self._kept(self._after, series, _json_after(series))
+
+    def _kept(self, texts: dict[Series, bytes], series: Series, text: bytes) -> bytes:
+        if len(texts) >= REMEMBERED:
+            texts.clear()
+        texts[series] = text
+        return text
+
+
+def to_json(readings: Readings, remembered: Remembered | None = None) -> bytes:
     """A JSON array of telemetry records, their fields in the order of the view telemetry."""
     if not len(readings.time):
         return b"[]"
-    parts = _laid(readings, _json_between, _json_after)
+    between, after = (remembered.between, remembered.after) if remembered else (_json_between, _json_after)
+    parts = _laid(readings, between, after)
     parts[-1] = parts[-1].removesuffix(_NEXT) + b"}]"
     return b"[" + _FIRST + b"".join(parts)
 

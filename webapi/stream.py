@@ -159,6 +159,7 @@ def stream_telemetry(query: dict[str, Any]) -> Response:
             place=_checked(audience.tail, place) if place else Place(audience.tail.begin()),
             resumed=place is not None,
             sieve=Sieve(selection(query)),
+            texts=audience.texts,
             heartbeat=query["heartbeat"],
             events=query.get("max_events"),
             seconds=query["max_seconds"],

@@ -23,12 +23,12 @@ from tests.fixtures.ledger import EMPTY
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.step_oracle import expected, question, same_values, shown
 from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.tiers import ROLLUPS, refresh
 
 pytestmark = pytest.mark.timescale
 
 MINUTE, HOUR, DAY = BUCKETS.values()
 DAY0 = T0 // DAY * DAY
-ROLLUPS = ("rollup_minute", "rollup_hour", "rollup_day")
 COMBINED = (Aggregate.AVG, Aggregate.MIN, Aggregate.MAX, Aggregate.SUM, Aggregate.COUNT)
 GPUS = [gpu("node-0", 0), gpu("node-0", 1), gpu("node-1", 0)]
 LOADS = [Workload("", pod, "", LABELS) for pod in ("", "trainer")]
@@ -46,18 +46,6 @@ def asked(database: Database) -> Iterator[StepReader]:
     pool = Pool(url=database.reader)
     yield StepReader(pool=pool)
     pool.close()
-
-
-def refresh(database: Database, *names: str, start: int | None = None, end: int = DAY0 + 40 * DAY) -> None:
-    """Refresh rollups up to a time, in the order of their names, each at once instead of bucket by bucket."""
-    statement = (
-        "CALL refresh_continuous_aggregate(%s, to_timestamp(%s), to_timestamp(%s),"
-        """ options => '{"buckets_per_batch": 0}')"""
-    )
-    ends = [None if time is None else time / SECOND for time in (start, end)]
-    with psycopg.ClientCursor(psycopg.connect(database.owner, autocommit=True)) as cursor, cursor.connection:
-        for name in names or ROLLUPS:
-            cursor.execute(statement, (name, *ends))
 
 
 def forget_samples(database: Database) -> None:

@@ -6,6 +6,7 @@ What lives here: comparisons of tiers, never of an answer with what it should be
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from itertools import product
 from typing import Any, LiteralString
 
 import pytest
@@ -13,10 +14,12 @@ from werkzeug.test import TestResponse
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
 from telemetry.store.accounts import Account
+from telemetry.store.aggregates import Aggregate, GroupBy
 from telemetry.store.gate import Standing
 from telemetry.store.pages import Readings
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
+from telemetry.store.steps import StepReader
 from telemetry.store.tiers import Tier
 from telemetry.streamer.sources.csvfile import CsvSource
 from tests.fixtures.api import Api
@@ -24,8 +27,9 @@ from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading
 from tests.fixtures.ledger import Store
 from tests.fixtures.pipeline import SAMPLE, TRUTH
 from tests.fixtures.servers_postgres import PostgresServer
+from tests.fixtures.step_oracle import question, shown
 from tests.fixtures.store import Database
-from tests.fixtures.tiers import one_on_each
+from tests.fixtures.tiers import one_on_each, refresh
 
 pytestmark = pytest.mark.timescale
 
@@ -222,3 +226,19 @@ def test_the_same_is_accounted_for_and_reconciles(databases: Databases, became: 
     accounts = same(found)
     assert [account.source for account in accounts] == ["csv", "lost", "made"]
     assert all(account.reconciles for account in accounts)
+
+
+@pytest.fixture
+def rolled_up(databases: Databases, became: object) -> None:
+    """What one tier has besides: what came of all that was stored before now."""
+    refresh(databases[Tier.COMMUNITY])
+
+
+def test_aggregates_over_time_are_the_same(readers: Mapping[Tier, Reader], rolled_up: None) -> None:
+    for agg, step in product(Aggregate, (SECOND, DAY)):
+        wanted = question(agg, GroupBy.GPU, GroupBy.POD, step=step)
+        found = {tier: shown(StepReader(pool=reader.pool).steps(wanted, 100_000)) for tier, reader in readers.items()}
+        keys = same({tier: sorted(each) for tier, each in found.items()})
+        assert keys or agg is Aggregate.RATE
+        for each in found.values():
+            assert [each[key] for key in keys] == pytest.approx([found[Tier.PLAIN][key] for key in keys], 1e-12)

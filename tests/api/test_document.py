@@ -5,6 +5,9 @@ from pathlib import Path
 
 from tests.fixtures.api import Api
 from tests.fixtures.commands import Call
+from webapi.document import written
+
+FILE = Path(__file__).parents[2] / "webapi" / "openapi.json"
 
 
 def test_the_command_writes_what_a_server_answers(alone: Api, call: Call, tmp_path: Path) -> None:
@@ -20,3 +23,8 @@ def test_the_command_writes_what_a_server_answers(alone: Api, call: Call, tmp_pa
 def test_a_file_that_cannot_be_written_is_told(call: Call, tmp_path: Path) -> None:
     done = call("openapi", "--out", tmp_path / "absent" / "a.json")
     assert (done.code, "name another file with --out" in done.err) == (2, True)
+
+
+def test_the_committed_contract_is_that_of_the_code() -> None:
+    kept = FILE.read_text(encoding="utf-8")
+    assert kept == written(), "the contract has changed: run scripts/openapi, and commit webapi/openapi.json with it"

@@ -133,7 +133,8 @@ class Integrator:
         """
         running = _Running(part.rows, rule)
         if part.rows and metrics:
-            start = max(start, min(_micros(row.first_seen) for row in part.rows if row.first_seen))
+            first = min((_micros(row.first_seen) for row in part.rows if row.first_seen), default=start)
+            start = max(start, first)
             for readings in self._slices(part.numbers, metrics, start, end):
                 running.add(readings)
         kept = part.workloads

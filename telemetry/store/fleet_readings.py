@@ -28,7 +28,7 @@ WIDER = 16
 """By how much at most, so that no page reads more than so many times what it needs."""
 DENSE = 4
 """A window with more than so many times the readings that are wanted is narrowed."""
-AT_ONCE = 4 * PIECE
+AT_ONCE = 8 * PIECE
 """Readings that are wanted of a window of a whole range: the columnstore unpacks some minutes for any part of them."""
 AT_LEAST = 500
 """Readings that are wanted of a window, however small a page is: asking costs more than they do."""
@@ -43,6 +43,10 @@ class _Scope:
 
     numbers: Numbers
     statement: str
+
+    def part(self, page: Page, want: int) -> int:
+        """How many of the wanted readings are those of the GPUs that some readings are of: an index gives GPU by GPU."""
+        return max(1, want * len(np.unique(page.gpu)) // len(self.numbers.gpus)) if self.numbers.gpus else want
 
 
 class FleetReadings:
@@ -103,7 +107,7 @@ class FleetReadings:
                 width = _wider(page.time, start, last, want)
                 start = last + 1
             elif start < last:
-                width = _narrower(page.time, start, last, want)
+                width = _narrower(page.time, start, last, scope.part(page, want))
             else:
                 yield from self._instant(scope, _at(start), end, want)
                 start += 1
@@ -156,7 +160,7 @@ def _wider(times: NDArray[np.int64], start: int, last: int, want: int) -> int:
 
 
 def _narrower(times: NDArray[np.int64], start: int, last: int, want: int) -> int:
-    """A width that still holds what is wanted. The times are some of the window's, so there may still be too many."""
+    """A width that may hold what is wanted, by so many of these times: they are some of the window's, in any order."""
     nearer = int(np.partition(times, want)[want])
     return nearer - start + 1 if nearer < last else (last - start + 1) // 2
 

@@ -47,9 +47,9 @@ _EXAMPLE = (
 _HEADER_PARAMETER = {
     "in": "header",
     "name": _HEADER,
-    "description": "What a browser's EventSource sends by itself when it connects again: the last `id` that came. It "
-    "wins over `last_event_id`.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 6_000, "examples": [_ID]},
+    "description": "What a browser's EventSource sends by itself when it connects again: the last `id` that came; "
+    "empty is none. It wins over `last_event_id`.",
+    "schema": {"type": "string", "maxLength": 6_000, "examples": [_ID]},
 }
 _TOLD = {
     404: (

@@ -1,7 +1,7 @@
 """schemathesis, against `telemetry serve` over a socket: what the contract allows or forbids, the server does too.
 
 All its checks. What is asked here at random is asked by name elsewhere; this finds what nobody thought of. The seeds
-are fixed, so that a fault comes again; other ones: `scripts/test -m costly tests/api/test_schemathesis.py`.
+are fixed, so that a fault comes again. The long runs: `scripts/test -m costly tests/api/test_schemathesis.py`.
 """
 
 import json
@@ -49,20 +49,19 @@ def test_a_server_with_tokens_does_what_the_contract_says(asked_guarded: Asked, 
 
 
 @pytest.mark.costly
-@pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("seed", ["1", "2"])
-def test_in_all_phases_it_does_so_too(asked_guarded: Asked, tmp_path: Path, seed: str) -> None:
-    words = ("--max-examples", "50", "--seed", seed)
+@pytest.mark.timeout(1_200)
+def test_in_all_phases_it_does_so_too(asked_guarded: Asked, tmp_path: Path) -> None:
+    words = ("--max-examples", "30", "--seed", "2")
     assert cases(asked_guarded, tmp_path, *bearing(asked_guarded, "admin"), *words) > 1_000
 
 
 @pytest.mark.costly
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(1_200)
 def test_a_server_that_asks_for_no_tokens_does_what_the_contract_says(asked: Asked, tmp_path: Path) -> None:
-    assert cases(asked, tmp_path, *OPEN, "--max-examples", "50", "--seed", "3") > 1_000
+    assert cases(asked, tmp_path, *OPEN, "--max-examples", "30", "--seed", "3") > 1_000
 
 
 @pytest.mark.costly
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(1_200)
 def test_without_a_token_everything_is_refused_as_the_contract_says(asked_guarded: Asked, tmp_path: Path) -> None:
-    assert cases(asked_guarded, tmp_path, "--max-examples", "10", "--seed", "4") > 500
+    assert cases(asked_guarded, tmp_path, "--max-examples", "5", "--seed", "4") > 500

@@ -7,7 +7,7 @@ made of (`aggregates`), readings as they were stored (`reader`), how answers are
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, LiteralString, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,9 @@ __all__ = [
 
 QUESTIONS = "steps.sql"
 """The file of the statements that are asked here."""
+
+WAYS = {Aggregate.FIRST: "step_first", Aggregate.LAST: "step_last", Aggregate.RATE: "step_rates"}
+"""The parts of statements for what is not made by grouping readings alone."""
 
 TOP_OF = 100_000
 """GPUs and MIG instances among which the highest are looked for."""
@@ -138,9 +141,8 @@ class _Asked:
         return merged([self._piece(connection, piece, limit) for piece in cut], question.agg)
 
     def _piece(self, connection: Connection, piece: Piece, limit: int) -> Found:
-        statement = query("rollup_values" if piece.level else "step_values", file=QUESTIONS)
         with connection.cursor(binary=True) as cursor:
-            row = cursor.execute(statement, self._values(piece, limit)).fetchone()
+            row = cursor.execute(_statement(piece.level, self.question.agg), self._values(piece, limit)).fetchone()
         return unpack(row or [None] * len(COLUMNS))
 
     def _values(self, piece: Piece, limit: int) -> dict[str, Any]:
@@ -151,7 +153,6 @@ class _Asked:
             "only": None if numbers.metrics is None and question.agg is not Aggregate.RATE else names.side.numbers,
             "gpus": numbers.gpus,
             "workloads": numbers.workloads,
-            "level": piece.level,
             "start": _moment(piece.start),
             "end": _moment(piece.end),
             "step": timedelta(microseconds=step),
@@ -186,6 +187,12 @@ def _grouping(connection: Connection, question: StepQuestion, numbers: Numbers, 
         found = connection.execute(query("step_loads", file=QUESTIONS), {"workloads": numbers.workloads})
         of_load = loads(found, question.group_by)
     return Grouping(names, of_place, of_load)
+
+
+def _statement(level: int, agg: Aggregate) -> LiteralString:
+    """The one for a rollup or samples, put together of the parts that are named in the file."""
+    parts = (f"rollup_{level}", "rollup_grouped") if level else ("step_of_samples", WAYS.get(agg, "step_grouped"))
+    return "\n".join(query(name, file=QUESTIONS) for name in (*parts, "step_columns"))
 
 
 def _rollups_there(connection: Connection) -> bool:

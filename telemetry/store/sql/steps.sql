@@ -17,11 +17,11 @@ WHERE %(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]);
 SELECT workload, namespace, pod FROM workloads
 WHERE %(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]);
 
--- name: step_values
--- One row of columns as in `readings`: step, key of the group, readings, value. A group's key is the sum of what its
--- metric, GPU and workload are given for it; they come as arrays, which parallel workers can join and subqueries not.
--- Steps count from an origin before the first reading, because older servers' date_bin errs for exact multiples before
--- it. Of the ways to aggregate the planner drops those that the parameter rules out. Where something is added or
+-- name: step_of_samples
+-- The readings of a question; step_grouped, step_first, step_last or step_rates goes on. A statement of them all would
+-- be planned for each of them, over every chunk. A group's key is the sum of what its metric, GPU and workload are given
+-- for it; they come as arrays, which parallel workers can join and subqueries not. Steps count from an origin before the
+-- first reading, because older servers' date_bin errs for exact multiples before it. Where something is added or
 -- multiplied, values beyond 1e270 count as 1e270, and those below 1e-270 as 0: no metric is there, and an overflow or
 -- underflow would be an error of the whole statement.
 WITH names AS (
@@ -44,16 +44,10 @@ WITH names AS (
       AND (%(only)s::smallint[] IS NULL OR s.metric = ANY(%(only)s::smallint[]))
       AND (%(gpus)s::int[] IS NULL OR s.gpu = ANY(%(gpus)s::int[]))
       AND (%(workloads)s::int[] IS NULL OR s.workload = ANY(%(workloads)s::int[]))
-), increases AS (
-    SELECT step, key, gpu, metric,
-           CASE WHEN value >= before THEN value - before ELSE value END AS increase, time - before_time AS span
-    FROM (
-        SELECT step, key, gpu, metric, time, value, lag(value) OVER series AS before, lag(time) OVER series AS before_time
-        FROM found WHERE %(agg)s = 'rate'
-        WINDOW series AS (PARTITION BY gpu, metric ORDER BY time, workload, block, value)
-    ) pairs
-    WHERE before IS NOT NULL
 ), answered AS (
+
+-- name: step_grouped
+-- Of the ways to aggregate the planner drops those that the parameter rules out.
     SELECT step, key, count(*) AS readings,
            CASE %(agg)s
                WHEN 'avg' THEN sum(value) WHEN 'sum' THEN sum(value) WHEN 'count' THEN count(*)
@@ -62,20 +56,35 @@ WITH names AS (
                WHEN 'p95' THEN percentile_cont(0.95) WITHIN GROUP (ORDER BY value)
                WHEN 'p99' THEN percentile_cont(0.99) WITHIN GROUP (ORDER BY value)
            END AS value
-    FROM found WHERE %(agg)s NOT IN ('first', 'last', 'rate') GROUP BY step, key
-    UNION ALL (
-        SELECT DISTINCT ON (step, key) step, key, 1, value FROM found WHERE %(agg)s = 'first'
-        ORDER BY step, key, time, workload, block, value
-    )
-    UNION ALL (
-        SELECT DISTINCT ON (step, key) step, key, 1, value FROM found WHERE %(agg)s = 'last'
-        ORDER BY step, key, time DESC, workload DESC, block DESC, value DESC
-    )
-    UNION ALL
-    SELECT step, key, 1, sum(rate) FROM (
-        SELECT step, key, sum(increase) / extract(epoch FROM sum(span))::float8 AS rate
-        FROM increases GROUP BY step, key, gpu, metric HAVING sum(span) > INTERVAL '0'
-    ) rates GROUP BY step, key
+    FROM found GROUP BY step, key
+
+-- name: step_first
+    SELECT DISTINCT ON (step, key) step, key, 1 AS readings, value FROM found
+    ORDER BY step, key, time, workload, block, value
+
+-- name: step_last
+    SELECT DISTINCT ON (step, key) step, key, 1 AS readings, value FROM found
+    ORDER BY step, key, time DESC, workload DESC, block DESC, value DESC
+
+-- name: step_rates
+-- What each series rose between its readings, by the seconds between them; a fall is a reset, from which on it counts.
+    SELECT step, key, 1 AS readings, sum(rate) AS value
+    FROM (
+        SELECT step, key,
+               sum(CASE WHEN value >= before THEN value - before ELSE value END)
+               / extract(epoch FROM sum(time - before_time))::float8 AS rate
+        FROM (
+            SELECT step, key, gpu, metric, time, value,
+                   lag(value) OVER series AS before, lag(time) OVER series AS before_time
+            FROM found
+            WINDOW series AS (PARTITION BY gpu, metric ORDER BY time, workload, block, value)
+        ) pairs
+        WHERE before IS NOT NULL GROUP BY step, key, gpu, metric HAVING sum(time - before_time) > INTERVAL '0'
+    ) rates
+    GROUP BY step, key
+
+-- name: step_columns
+-- The end of each: one row of columns as in `readings`.
 )
 SELECT string_agg(timestamptz_send(step), ''), string_agg(int8send(key), ''), string_agg(int8send(readings), ''),
        string_agg(float8send(value), '')
@@ -85,7 +94,13 @@ FROM (SELECT * FROM answered LIMIT %(limit)s) page;
 SELECT min(first_seen), max(last_seen) FROM gpus WHERE %(gpus)s::int[] IS NULL OR gpu = ANY(%(gpus)s::int[]);
 
 -- name: rollups_there
-SELECT to_regclass('public.rollup_day') IS NOT NULL;
+-- And the tables that rollup_doubts asks: they are TimescaleDB's own, and another version may have others.
+SELECT to_regclass('public.rollup_day') IS NOT NULL
+   AND to_regclass('_timescaledb_catalog.continuous_agg') IS NOT NULL
+   AND to_regclass('_timescaledb_catalog.continuous_aggs_watermark') IS NOT NULL
+   AND to_regclass('_timescaledb_catalog.continuous_aggs_hypertable_invalidation_log') IS NOT NULL
+   AND to_regclass('_timescaledb_catalog.continuous_aggs_materialization_invalidation_log') IS NOT NULL
+   AND to_regclass('_timescaledb_catalog.continuous_aggs_materialization_ranges') IS NOT NULL;
 
 -- name: rollup_doubts
 -- Where rollups are not certain to say what samples do: [from, to) in µs since 1970, for each rollup (1 is the minutes'):
@@ -119,18 +134,23 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL unnest(merged.ranges) r
 ORDER BY 1, 2;
 
--- name: rollup_values
--- The same columns as step_values, from a rollup; start and end are the starts of its first and last bucket.
-WITH names AS (
+-- name: rollup_1
+WITH buckets AS NOT MATERIALIZED (SELECT * FROM rollup_minute),
+
+-- name: rollup_2
+WITH buckets AS NOT MATERIALIZED (SELECT * FROM rollup_hour),
+
+-- name: rollup_3
+WITH buckets AS NOT MATERIALIZED (SELECT * FROM rollup_day),
+
+-- name: rollup_grouped
+-- What step_grouped makes of samples, of the buckets of a rollup; start and end are those of its first and last bucket.
+names AS (
     SELECT * FROM unnest(%(metrics)s::smallint[], %(metric_keys)s::bigint[], %(factors)s::float8[]) AS n(metric, key, factor)
 ), places AS (
     SELECT * FROM unnest(%(places)s::int[], %(place_keys)s::bigint[]) AS p(gpu, key)
 ), loads AS (
     SELECT * FROM unnest(%(loads)s::int[], %(load_keys)s::bigint[]) AS l(workload, key)
-), buckets AS NOT MATERIALIZED (
-    SELECT * FROM rollup_minute WHERE %(level)s = 1
-    UNION ALL SELECT * FROM rollup_hour WHERE %(level)s = 2
-    UNION ALL SELECT * FROM rollup_day WHERE %(level)s = 3
 ), found AS NOT MATERIALIZED (
     SELECT date_bin(%(step)s::interval, b.bucket, 'epoch'::timestamptz + %(origin)s::interval) AS step,
            n.key + coalesce(p.key, 0) + coalesce(l.key, 0) AS key, n.factor,
@@ -154,7 +174,3 @@ WITH names AS (
                ELSE sum(CASE WHEN abs(value) < 1e-270 THEN 0 ELSE value * factor END)
            END AS value
     FROM found GROUP BY step, key
-)
-SELECT string_agg(timestamptz_send(step), ''), string_agg(int8send(key), ''), string_agg(int8send(readings), ''),
-       string_agg(float8send(value), '')
-FROM (SELECT * FROM answered LIMIT %(limit)s) page;

@@ -45,7 +45,7 @@ class _Scope:
     statement: str
 
     def part(self, page: Page, want: int) -> int:
-        """How many of the wanted readings are those of the GPUs that some readings are of: an index gives GPU by GPU."""
+        """How many of the wanted readings are of the GPUs in a page: where an index leads, they come GPU by GPU."""
         return max(1, want * len(np.unique(page.gpu)) // len(self.numbers.gpus)) if self.numbers.gpus else want
 
 

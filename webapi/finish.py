@@ -22,9 +22,34 @@ GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 themselves. A generated client has a package for each."""
 
 
+REQUEST_ID = {
+    "description": "The id under which the server's log tells of this request: the client's own, if it sent one of up "
+    "to 64 letters, digits, dots, underscores and hyphens in this header.",
+    "required": True,
+    "schema": {"type": "string", "examples": ["7f3a"]},
+}
+"""The header X-Request-ID, which every answer has."""
+
+
 def finished(document: dict[str, Any]) -> dict[str, Any]:
-    """The document, with its operations in groups, and each parameter described where generators look for it too."""
-    document = deepcopy(document)
+    """The document, with its operations in groups, and what is so everywhere said everywhere."""
+    return _grouped(_identified(deepcopy(document)))
+
+
+def _identified(document: dict[str, Any]) -> dict[str, Any]:
+    """Every response has its id."""
+    components = document.setdefault("components", {})
+    responses = list(components.get("responses", {}).values())
+    responses += [one for operation in _operations(document) for one in operation["responses"].values()]
+    for response in responses:
+        if "$ref" not in response:
+            response.setdefault("headers", {})["X-Request-ID"] = {"$ref": "#/components/headers/RequestId"}
+    components["headers"] = {**components.get("headers", {}), "RequestId": REQUEST_ID}
+    return document
+
+
+def _grouped(document: dict[str, Any]) -> dict[str, Any]:
+    """Each operation in its group, and each parameter described where generators look for it too."""
     group_of = {noun: group for group, (_, nouns) in GROUPS.items() for noun in nouns}
     used: dict[str, None] = {}
     for operation in _operations(document):

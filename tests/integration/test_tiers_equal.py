@@ -60,6 +60,7 @@ PATHS = (
     "/gpus/heron-02:1/latest", "/gpus/edge:0/latest",
     "/gpus/node-1:0/telemetry", "/gpus/node-1:0/telemetry?metric=POWER_USAGE&metric=GPU_TEMP", "/gpus/edge:0/telemetry",
     "/gpus/heron-04:1/telemetry?limit=100", "/gpus/GPU-moved/telemetry?format=csv", "/gpus/edge:0/telemetry?format=csv",
+    "/gpus/edge:0/telemetry?format=ndjson", "/gpus?format=csv",
     "/gpus/node-2:1/telemetry?start_time=2025-07-18T20:42:35Z&end_time=2025-07-18T20:42:37Z", "/gpus/0", "/gpus/nobody",
     "/telemetry?limit=300", "/telemetry?format=csv", "/telemetry?pod=trainer*&metric=GPU_TEMP", "/telemetry?host=n*",
     "/gpus/node-1:0/telemetry?step=2s&agg=p95", "/gpus/GPU-moved/telemetry?max_points=7&agg=count&format=ndjson",

@@ -27,7 +27,7 @@ def cases(server: Asked, folder: Path, *words: str) -> int:
     """Run it; how many requests it made. Fails with its report when a check fails."""
     report = folder / "report.json"
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "settings.toml"), "run"]
-    settings = ("--no-color", "--generation-database", "none", "--report-json-path", str(report))
+    settings: tuple[str, ...] = ("--no-color", "--generation-database", "none", "--report-json-path", str(report))
     # how long it takes to think of a request says something of the machine, not of the API
     settings += ("--suppress-health-check", "too_slow")
     env = {**plain_env(), "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py")}

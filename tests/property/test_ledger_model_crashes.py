@@ -62,7 +62,7 @@ class Crashing(Model):
     def a_collector_dies_while_it_buries(self, pick: int, kill: bool) -> None:
         """The ledger row was settled as dead."""
         sent = self.known.any_sent(pick)
-        with self.doomed(self.store.dead.session, kill):
+        with self.doomed(self.store.asking, kill):
             self.store.dead.bury(self.known.letter(self.store, sent))
 
     @rule(limit=st.integers(1, 9), kill=st.booleans())
@@ -85,7 +85,7 @@ class Crashing(Model):
             "reread": lambda: self.store.dead.reread(dead_id),
             "drop": lambda: self.store.dead.drop(dead_id),
         }
-        session = self.store.dead.session if what in ("reread", "drop") else self.ledger.session
+        session = self.store.asking if what in ("reread", "drop") else self.ledger.session
         with self.doomed(session, kill):
             steps[what]()
 
@@ -97,7 +97,7 @@ class Crashing(Model):
         if not blocks:
             return
         expected = {block.first_row: known.expected(block.first_row, block.rows) for block in blocks}
-        beside = Pruning(session=self.store.dead.session, keep=0)
+        beside = Pruning(session=self.store.asking, keep=0)
         steps: list[Callable[[], Any]] = [
             lambda: self.writers[0].store(blocks),
             lambda: self.writers[1].store(blocks[::-1]),

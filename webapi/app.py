@@ -7,32 +7,18 @@ from flask import Flask
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.session import check_url
-from webapi import (
-    auth,
-    compress,
-    contract,
-    dead,
-    docs,
-    exports,
-    fleet,
-    fleet_telemetry,
-    gpus,
-    inventory,
-    latest,
-    metrics,
-    origins,
-    probes,
-    problems,
-    queue,
-    queueproblems,
-    requests,
-    stream,
-    telemetry,
-    top,
-)
-from webapi.crowd import Crowd
-from webapi.observer import Observer
+from webapi import contract, docs, probes, problems, requests
+from webapi.bodies import compress, exports
+from webapi.fleet import questions as fleet
+from webapi.live import stream
+from webapi.nouns import fleet_telemetry, gpus, inventory, latest, metrics, telemetry, top
 from webapi.options import ApiOptions
+from webapi.process.crowd import Crowd
+from webapi.queue import dead
+from webapi.queue import problems as queueproblems
+from webapi.queue import state as queue
+from webapi.queue.observer import Observer
+from webapi.security import auth, origins
 from webapi.services import Services, services
 
 NOUNS = (

@@ -17,11 +17,12 @@ from webargs.multidictproxy import MultiDictProxy
 from werkzeug import Request
 
 from telemetry import __version__
-from webapi import auth, formats, tables
-from webapi.accept import preferred
+from webapi.bodies import formats, tables
+from webapi.bodies.accept import preferred
 from webapi.finish import finished
 from webapi.problems import MEDIA_TYPE, invalid, near
 from webapi.schemas import ProblemSchema
+from webapi.security import auth
 
 VERSION = "v1"
 

@@ -6,7 +6,7 @@ import flask_swagger_ui
 from flask import Blueprint, Response, redirect, send_from_directory, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from webapi.auth import open_to_all
+from webapi.security.auth import open_to_all
 
 blueprint = Blueprint("docs", __name__)
 

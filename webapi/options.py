@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from webapi.tokenfile import TokenFile
+from webapi.security.tokenfile import TokenFile
 
 Check = Callable[[], object]
 """Raises when a dependency is not fine; the exception's text says why."""

@@ -12,9 +12,9 @@ from werkzeug import Request
 
 from telemetry import __version__
 from telemetry.runtime import Report, mask_secrets, new_registry
-from webapi.auth import open_to_all, open_unless_told
 from webapi.contract import Blueprint
 from webapi.readiness import Readiness
+from webapi.security.auth import open_to_all, open_unless_told
 from webapi.services import services
 
 blueprint = Blueprint("probes", __name__, description="Whether it works, and how it does")

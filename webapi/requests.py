@@ -11,8 +11,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import LimitedStream
 
 from telemetry.runtime import log_event
-from webapi.crowd import refuse_beyond
 from webapi.problems import Problem
+from webapi.process.crowd import refuse_beyond
 from webapi.services import services
 
 HEADER = "X-Request-ID"

@@ -6,8 +6,8 @@ from typing import cast
 from flask import Flask, current_app
 
 from telemetry.store.reader import Reader
-from webapi.observer import Observer
 from webapi.options import ApiOptions
+from webapi.queue.observer import Observer
 
 _KEY = "telemetry"
 

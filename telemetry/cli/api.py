@@ -10,7 +10,7 @@ from telemetry.cli.options import API, LOGS, LOOKING, json_logs_option, options
 from telemetry.cli.serving import options_of
 from telemetry.cli.wiring import database_url_of, start_logs
 from telemetry.runtime.logs import log_event
-from webapi.server import serve as serve_api
+from webapi.process.server import serve as serve_api
 
 log = logging.getLogger(__name__)
 

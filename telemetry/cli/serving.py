@@ -13,11 +13,11 @@ from telemetry.cli.options import Values
 from telemetry.config import ConfigError
 from telemetry.store.errors import StoreError
 from telemetry.store.session import check_url
-from webapi import origins
-from webapi.observer import Observer
 from webapi.options import ApiOptions, QueuePlace
-from webapi.tokenfile import TokenFile
-from webapi.tokens import BadTokens
+from webapi.queue.observer import Observer
+from webapi.security import origins
+from webapi.security.tokenfile import TokenFile
+from webapi.security.tokens import BadTokens
 
 OFF, ON = "off", "on"
 

@@ -18,8 +18,8 @@ from telemetry.cli.options import Finite, json_option
 from telemetry.cli.serving import OFF
 from telemetry.config import ConfigError, check_environment, from_environment
 from telemetry.embedded.state import write_private
-from webapi.tokenfile import read_tokens
-from webapi.tokens import NAME, SCOPES, TOKENS_MAX, BadTokens, Token, new_token, to_text
+from webapi.security.tokenfile import read_tokens
+from webapi.security.tokens import NAME, SCOPES, TOKENS_MAX, BadTokens, Token, new_token, to_text
 
 FILE = "tokens.json"
 DAYS_MAX = 36_500

@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from tests.fixtures.api import Answer, Serve, fetch, start_server
 from tests.fixtures.process import Processes
-from webapi.arrivals import BODY_RATE, CONNECTIONS, HEAD_MAX, BodyReader
+from webapi.process.arrivals import BODY_RATE, CONNECTIONS, HEAD_MAX, BodyReader
 
 MANY = 30
 """More connections than the server has threads."""

@@ -14,11 +14,11 @@ from werkzeug.test import TestResponse
 
 from tests.fixtures.api import Api, Serve, fetch
 from tests.fixtures.tokens import Keyring
-from webapi import auth
 from webapi.app import NOUNS, close, create_app
 from webapi.contract import Blueprint
 from webapi.options import ApiOptions
-from webapi.tokens import Token, digest_of, find, new_token, to_text
+from webapi.security import auth
+from webapi.security.tokens import Token, digest_of, find, new_token, to_text
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 OPEN = ("/", "/livez", "/readyz", "/healthz", "/metrics", "/openapi.json", "/swagger", "/swagger/start.js")
@@ -266,7 +266,7 @@ def test_tokens_are_compared_by_digest_and_all_of_them_each_time(monkeypatch: py
         compared.append((a, b))
         return a == b
 
-    monkeypatch.setattr("webapi.tokens.hmac.compare_digest", note)
+    monkeypatch.setattr("webapi.security.tokens.hmac.compare_digest", note)
     now = datetime.now(UTC)
     made = [new_token(f"t{number}", "read", created=now) for number in range(3)]
     tokens: list[Token] = [token for _, token in made]

@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from tests.fixtures.api import Api
 from tests.fixtures.filled import TEMP
-from webapi.compress import LEAST
+from webapi.bodies.compress import LEAST
 
 ONE = "/gpus/GPU-node-0-0/telemetry"
 

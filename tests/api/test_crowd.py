@@ -16,7 +16,7 @@ from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import eventually
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.store import Database
-from webapi.crowd import Room
+from webapi.process.crowd import Room
 from webapi.readiness import Readiness
 
 Start = Callable[..., Serve]

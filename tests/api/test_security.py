@@ -12,10 +12,10 @@ from telemetry.config import SETTINGS, ConfigError
 from tests.fixtures.api import Api
 from tests.fixtures.tokens import Keyring
 from webapi.app import close, create_app
-from webapi.auth import needs
 from webapi.options import ApiOptions
+from webapi.process.worker import answer
 from webapi.requests import SECURITY
-from webapi.worker import answer
+from webapi.security.auth import needs
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 GRAFANA = "https://grafana.example.org"

@@ -17,7 +17,7 @@ from tests.fixtures.api import Answer, Serve, fetch, serve_on
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import Processes, eventually, is_gone
 from tests.fixtures.store import Database
-from webapi.folder import PREFIX
+from webapi.process.folder import PREFIX
 
 Start = Callable[..., Serve]
 

@@ -17,8 +17,8 @@ from tests.fixtures.proxy import Proxy
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.store import Database, create_database, drop_database
 from tests.fixtures.wait import until
-from webapi import stream
-from webapi.sieve import matches
+from webapi.live import stream
+from webapi.live.sieve import matches
 
 MakeApi = Callable[..., Api]
 

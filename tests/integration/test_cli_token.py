@@ -12,8 +12,8 @@ from telemetry.cli.serving import is_loopback, tokens_of
 from telemetry.config import ConfigError
 from tests.fixtures.commands import Call
 from tests.fixtures.pipeline import Done, Run
-from webapi.tokenfile import read_tokens
-from webapi.tokens import digest_of
+from webapi.security.tokenfile import read_tokens
+from webapi.security.tokens import digest_of
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 Token = Callable[..., Done]

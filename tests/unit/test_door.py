@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from webapi.observer import Door
+from webapi.queue.observer import Door
 
 
 class Away(Exception):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from telemetry.store.aggregates import GroupBy, StepGroup, Steps
-from webapi.steps_format import columns, written
+from webapi.bodies.steps_format import columns, written
 
 BY = (GroupBy.GPU, GroupBy.POD)
 GROUPS = [

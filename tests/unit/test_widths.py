@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.block import MAX_TIME, MIN_TIME
-from webapi.widths import FRIENDLY, LONGEST, Bounds, named
+from webapi.nouns.widths import FRIENDLY, LONGEST, Bounds, named
 
 MINUTE, HOUR, DAY = 60 * 10**6, 3_600 * 10**6, 86_400 * 10**6
 

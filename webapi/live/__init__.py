@@ -1,0 +1,1 @@
+"""The live tail: who listens, and what is told."""

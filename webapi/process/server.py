@@ -1,0 +1,165 @@
+"""The API as a process: gunicorn with threads, started from here and not from a command line of its own.
+
+What lives here: sockets, workers, their end. What does not: the app (`app`), settings, what a person is told.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn import glogging
+from gunicorn.app.base import BaseApplication
+from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
+
+from telemetry.runtime.shared import DIRECTORY, share_values
+from webapi.app import close, create_app
+from webapi.live import stream
+from webapi.options import ApiOptions
+from webapi.process.arrivals import CONNECTIONS, LINE_MAX, PATIENCE
+from webapi.process.folder import make_folder
+from webapi.process.worker import STALLED_AFTER, ApiWorker
+
+PORT_TAKEN = 2
+"""The exit code when nothing can listen there."""
+
+SPARE = 2
+"""Threads beside those for requests: one that may wait for a check of readiness, one that never waits."""
+
+Ready = Callable[[str, int], None]
+"""Told the host and the real port once requests are taken."""
+
+
+def serve(
+    *,
+    database_url: str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+    threads: int = 8,
+    grace: float = 25.0,
+    stalled_after: int = STALLED_AFTER,
+    patience: float = PATIENCE,
+    options: ApiOptions | None = None,
+    ready: Ready | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. Call it from the main thread.
+
+    Each of the `workers` works on `threads` requests at a time and refuses others with 503; probes are not counted.
+    Port 0 takes a free one. At SIGTERM, and when the terminal is closed, no connection is taken any more, and
+    requests under way have `grace` seconds. A client that takes nothing of its answer for `stalled_after` seconds is
+    left, and so is one whose request takes more than `patience` seconds to come, or its body more than its size allows.
+    Raises StoreError when `database_url` is no URL of PostgreSQL.
+    """
+    # One for readiness; an export asks for names beside the statement that it reads from.
+    options = replace(options or ApiOptions(), requests=threads, connections=2 * threads + 1)
+    create_app(database_url=database_url, options=options)  # wrong options speak here, not in a worker
+    try:
+        listener = _listen(host, port)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        print(f"cannot listen on {host}:{port}: {why}; choose another, or end what has it", file=sys.stderr)
+        return PORT_TAKEN
+    logging.getLogger("psycopg.pool").setLevel(logging.WARNING)  # it tells of every connection that is lent
+    parent, folder, real_port = os.getpid(), make_folder(), listener.getsockname()[1]
+    settings = {
+        "bind": f"fd://{listener.detach()}",
+        "workers": workers,
+        "threads": 2 * threads + SPARE + options.streams,  # as many may wait for room
+        "graceful_timeout": int(grace),
+        "worker_class": type(
+            "ApiWorker",
+            (ApiWorker,),
+            {"stalled_after": stalled_after, "patience": patience, "begin_to_end": _end_streams},
+        ),
+        "raw_env": [f"{DIRECTORY}={folder}"],
+        "when_ready": lambda _arbiter: _ready(lambda: ready and ready(host, real_port)),
+    }
+    try:
+        _Server(lambda: create_app(database_url=database_url, options=options), settings).run()
+    except SystemExit as end:
+        return _ended(end, parent, folder)
+    raise AssertionError("gunicorn ends by SystemExit")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound here, because gunicorn would try five times and tell of each. Raises OSError."""
+    with contextlib.suppress(OverflowError):
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    raise OSError(f"{port} is no port")
+
+
+def _ended(end: SystemExit, parent: int, folder: Path) -> int:
+    """The exit code. A worker, which is a fork, ends here: what the caller does afterwards is not for it to do."""
+    code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    if os.getpid() != parent:
+        logging.shutdown()
+        os._exit(code)
+    shutil.rmtree(folder, ignore_errors=True)
+    return code
+
+
+def _ready(tell: Callable[[], object]) -> None:
+    """gunicorn would start its workers anew at SIGHUP; a closed terminal ends this server as it ends every role."""
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    tell()
+
+
+class _Server(BaseApplication):
+    """gunicorn's application: its settings, and the app, which is made once and inherited by all workers."""
+
+    def __init__(self, make: Callable[[], Flask], settings: dict[str, Any]) -> None:
+        self._make, self._settings = make, settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        fixed = {
+            "preload_app": True,
+            "logger_class": _Logs,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "limit_request_line": LINE_MAX,
+            "worker_connections": CONNECTIONS,
+            "child_exit": _child_exit,
+            "worker_exit": _worker_exit,
+        }
+        for name, value in (fixed | self._settings).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        share_values()
+        return self._make()
+
+
+class _Logs(glogging.Logger):
+    """gunicorn's log, through ours. Requests are logged by the app (`ApiOptions.access_log`)."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.propagate = True
+
+    def _set_handler(self, *_: Any, **__: Any) -> None:
+        return
+
+
+def _child_exit(_arbiter: Any, worker: Any) -> None:
+    GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+
+
+def _end_streams(worker: ApiWorker) -> None:
+    """Nobody waits for the end of what has none."""
+    stream.end(worker.app.wsgi())
+
+
+def _worker_exit(_arbiter: Any, worker: Any) -> None:
+    """Say goodbye to the database."""
+    app: Flask = worker.app.wsgi()
+    close(app)

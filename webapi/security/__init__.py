@@ -1,0 +1,1 @@
+"""Who may ask: bearer tokens, scopes, and pages of other origins."""

@@ -7,6 +7,7 @@ what only its parts together can say (`block`).
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,7 +79,7 @@ def _fragment(item: Gpu | Workload) -> orjson.Fragment:
 
 
 _known_fragments = Remembered(
-    _fragment, most_bytes=2 * REMEMBERED, weigh=lambda item: OBJECTS + 2 * sum(map(len, item))
+    _fragment, most_bytes=2 * REMEMBERED, weigh=lambda item: OBJECTS + 2 * sum(map(getsizeof, item))
 )
 
 
@@ -247,8 +248,13 @@ def _workload(raw: bytes) -> Workload:
     return workload
 
 
-_known_gpu = Remembered(_gpu, most_bytes=REMEMBERED, weigh=lambda raw: OBJECTS + 2 * len(raw))
-_known_workload = Remembered(_workload, most_bytes=REMEMBERED, weigh=lambda raw: OBJECTS + 2 * len(raw))
+def _weight(raw: bytes) -> int:
+    """Of the JSON and the objects made of it: one character beyond Latin-1 makes all of its text four bytes wide."""
+    return OBJECTS + (2 if raw.isascii() else 6) * len(raw)
+
+
+_known_gpu = Remembered(_gpu, most_bytes=REMEMBERED, weigh=_weight)
+_known_workload = Remembered(_workload, most_bytes=REMEMBERED, weigh=_weight)
 
 
 @lru_cache(maxsize=PARTS)

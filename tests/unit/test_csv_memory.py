@@ -40,7 +40,7 @@ KINDS: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "an open quote": (3, lambda i: b'"' * (i == 0) + (b"x" * 200 + b",\n") * (MEGABYTE // 200)),
 }
 ONE_ROW = ("one giant line", "blank lines")
-USUAL = ("rows", "rows of their own labels", "rows of great length", "rows too long by far", "one giant line")
+USUAL = ("rows", "rows of their own labels", "one giant line")
 """Those that every run of the suite measures; the others take minutes."""
 
 

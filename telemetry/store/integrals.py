@@ -80,11 +80,11 @@ def trapezoid(max_gap: float) -> Rule:
 def increase(before: Floats, after: Floats, seconds: Floats) -> Between:
     """What a counter of mJ rose by, however long it was silent.
 
-    One that fell was set back and counts from 0 again, but only if a board could have drawn in that time what it shows.
-    Otherwise the source itself went back, as a file does that is read in a loop, and nothing is counted.
+    One that fell was set back and counts from 0 again. What no board could have drawn in that time is not counted: then
+    the source itself jumped, as a file does that is read in a loop, or read faster than it was written.
     """
-    reset = np.where(after <= MOST_WATTS * 1e3 * seconds, np.maximum(after, 0.0), 0.0)
-    half = np.where(after >= before, after - before, reset) / 2
+    rise = np.where(after >= before, after - before, np.maximum(after, 0.0))
+    half = np.where(rise <= MOST_WATTS * 1e3 * seconds, rise, 0.0) / 2
     return Between(half, half, seconds)
 
 

@@ -27,7 +27,9 @@ from telemetry.store.reader import GpuRow
 
 POWER, COUNTER = "DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
 MOST_WATTS = METRICS[POWER].high
-"""What no board draws; in a counter's mJ, a thousand times as many in a second."""
+"""What no board draws."""
+MOST_PER_SECOND = MOST_WATTS * 1e3
+"""The same as a counter of energy counts it, in mJ."""
 
 FIRST_SLICE, WIDER = 10_000_000, 8
 """µs of the first slice of a range, and by how much longer a slice is than the one before, at most."""
@@ -84,7 +86,7 @@ def increase(before: Floats, after: Floats, seconds: Floats) -> Between:
     the source itself jumped, as a file does that is read in a loop, or read faster than it was written.
     """
     rise = np.where(after >= before, after - before, np.maximum(after, 0.0))
-    half = np.where(rise <= MOST_WATTS * 1e3 * seconds, rise, 0.0) / 2
+    half = np.where(rise <= MOST_PER_SECOND * seconds, rise, 0.0) / 2
     return Between(half, half, seconds)
 
 

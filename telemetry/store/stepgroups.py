@@ -4,12 +4,14 @@ What lives here: the sides of a group, and what a question's metrics mean. What 
 answer (`aggregates`), asking (`steps`).
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from telemetry.catalog import lookup
 from telemetry.store.aggregates import Aggregate, GroupBy, StepGroup, StepQuestion
+from telemetry.store.integrals import COUNTER, MOST_PER_SECOND
 
 OF_PLACE = (GroupBy.GPU, GroupBy.HOST, GroupBy.MODEL)
 OF_LOAD = (GroupBy.NAMESPACE, GroupBy.POD)
@@ -64,6 +66,12 @@ class Names:
         meant = ((number, (metric.canonical, metric.unit) if metric else (name, "")) for number, name, metric in known)
         return cls(Side.of(meant), [metric.factor if metric else 1.0 for *_, metric in known])
 
+    @property
+    def most(self) -> list[float]:
+        """What each may rise in a second, in its unit: more is a jump of the source."""
+        canonicals = [self.side.labels[code][0] for code in self.side.codes]
+        return [MOST_PER_SECOND if canonical == COUNTER else math.inf for canonical in canonicals]
+
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
@@ -82,6 +90,7 @@ class Grouping:
             "metrics": self.names.side.numbers,
             "metric_keys": [code * per_metric for code in self.names.side.codes],
             "factors": self.names.factors,
+            "most": self.names.most,
             "places": self.places.numbers,
             "place_keys": [code * per_place for code in self.places.codes],
             "loads": self.loads.numbers,

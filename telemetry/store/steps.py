@@ -5,6 +5,7 @@ made of (`aggregates`), readings as they were stored (`reader`), how answers are
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
@@ -70,6 +71,13 @@ class StepReader:
 
         Raises TooManyPoints when there are more than `most` values in all, and NotACounter when a rate is asked of a
         metric that is none; a rate without metrics is that of all counters.
+
+        A rate is that of series: of a metric, whatever its name, on a board or a MIG instance, wherever it stood. The
+        readings of one instant count as their mean. What a series rose since the instant before within the range, and
+        the seconds since then, count for the reading that ends them, for its step, place and workload, in equal shares
+        if there are several; what is not selected is left out after that, so that a pod has one rate, whether it is
+        asked for alone or in a group. A fall is a reset to 0. Energy that no board could have drawn in the time, and
+        that time, are left out, as in `integrals.increase`: the source jumped.
         """
         question.check_counters()
         with self.pool.use() as connection, connection.transaction():
@@ -119,6 +127,8 @@ class _Asked:
     question: StepQuestion
     numbers: Numbers
     grouping: Grouping
+    series: Sequence[tuple[int, int]]
+    """Rows of gpus and the series that each belongs to, where a rate is asked."""
 
     @classmethod
     def of(cls, connection: Connection, question: StepQuestion) -> "_Asked | None":
@@ -128,9 +138,10 @@ class _Asked:
             return None
         rows = connection.execute(query("step_metrics", file=QUESTIONS), {"metrics": numbers.metrics}).fetchall()
         names = Names.of(rows, counters=question.agg is Aggregate.RATE)
-        return (
-            cls(question, numbers, _grouping(connection, question, numbers, names)) if rows and names.factors else None
-        )
+        if not names.factors:
+            return None
+        grouping = _grouping(connection, question, numbers, names)
+        return cls(question, numbers, grouping, _series(connection, question, numbers))
 
     def found(self, connection: Connection, limit: int) -> Found:
         """The values, `limit` or more if there are so many, from wherever they are had soonest."""
@@ -148,11 +159,17 @@ class _Asked:
     def _values(self, piece: Piece, limit: int) -> dict[str, Any]:
         question, numbers, names = self.question, self.numbers, self.grouping.names
         step, origin = question.grid()
+        rate = question.agg is Aggregate.RATE
+        rows = [row for row, _ in self.series]
         return {
             **self.grouping.columns,
-            "only": None if numbers.metrics is None and question.agg is not Aggregate.RATE else names.side.numbers,
-            "gpus": numbers.gpus,
-            "workloads": numbers.workloads,
+            "only": None if numbers.metrics is None and not rate else names.side.numbers,
+            "gpus": rows if rate and numbers.gpus is not None else numbers.gpus,
+            "workloads": None if rate else numbers.workloads,
+            "rows": rows,
+            "series": [series for _, series in self.series],
+            "ending_gpus": numbers.gpus,
+            "ending_workloads": numbers.workloads,
             "start": _moment(piece.start),
             "end": _moment(piece.end),
             "step": timedelta(microseconds=step),
@@ -187,6 +204,13 @@ def _grouping(connection: Connection, question: StepQuestion, numbers: Numbers, 
         found = connection.execute(query("step_loads", file=QUESTIONS), {"workloads": numbers.workloads})
         of_load = loads(found, question.group_by)
     return Grouping(names, of_place, of_load)
+
+
+def _series(connection: Connection, question: StepQuestion, numbers: Numbers) -> Sequence[tuple[int, int]]:
+    """Only a rate asks for them; they have rows that are not selected, too."""
+    if question.agg is not Aggregate.RATE:
+        return ()
+    return connection.execute(query("step_series", file=QUESTIONS), {"gpus": numbers.gpus}).fetchall()
 
 
 def _statement(level: int, agg: Aggregate) -> LiteralString:

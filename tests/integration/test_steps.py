@@ -1,6 +1,7 @@
 """Aggregates over time, value by value against plain Python; who may be asked what, and how much."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,15 @@ from tests.fixtures.step_oracle import expected, question, same_values, shown
 from tests.fixtures.store import Database, create_database, drop_database
 
 ENERGY, JOULES = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "DCGM_FI_DEV_GPU_ENERGY_JOULES_TOTAL"
-RATIO, ODD = "DCGM_FI_DEV_GPU_UTIL_RATIO", "my_metric"
+RATIO, ODD, REPLAYS = "DCGM_FI_DEV_GPU_UTIL_RATIO", "my_metric", "DCGM_FI_DEV_PCIE_REPLAY_COUNTER"
 MINUTE, HOUR = 60 * SECOND, 3_600 * SECOND
 GPUS = [
     gpu("node-0", 0), gpu("node-0", 1), gpu("node-1", 0, model="A100"), gpu("node-1", 1, uuid=""),
     gpu("node-2", 0, mig="1"), gpu("node-2", 0, mig="2"), gpu("node-3", 5, uuid="GPU-node-0-0"),
 ]  # fmt: skip
 LOADS = [Workload("c", pod, space, LABELS) for pod, space in (("", ""), ("a", "x"), ("b", "x"), ("a", "y"))]
-METRICS = [TEMP, UTIL, RATIO, ENERGY, JOULES, ODD]
+COUNTERS = (ENERGY, JOULES, REPLAYS)
+METRICS = [TEMP, UTIL, RATIO, *COUNTERS, ODD]
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +105,17 @@ def test_every_aggregate_is_what_plain_python_makes_of_the_readings(
     # What is at one instant, and of one block, is told apart by workload, then value.
     stored = sorted(readings, key=lambda each: (numbers[each.workload[1:3]], each.value * factor(each)))
     start, end = (MIN_TIME, MAX_TIME) if open_ else (T0 + min(ends), T0 + max(ends))
-    counters = Selection(metrics=(ENERGY, JOULES))
     for agg in Aggregate:
-        selection = counters if agg is Aggregate.RATE else Selection()
-        wanted = question(agg, *groups, start=start, end=end, step=step, selection=selection)
-        kept = [each for each in stored if agg is not Aggregate.RATE or each.metric in (ENERGY, JOULES)]
+        wanted = question(agg, *groups, start=start, end=end, step=step)
+        kept = [each for each in stored if agg is not Aggregate.RATE or each.metric in COUNTERS]
         assert same_values(shown(asked.steps(wanted, most=10_000)), expected(kept, wanted)), agg
+    some = replace(wanted, agg=Aggregate.RATE, selection=Selection(host="node-0", pod="a"))
+    counted = [each for each in stored if each.metric in COUNTERS]
+    assert same_values(shown(asked.steps(some, most=10_000)), expected(counted, some, on_node_0_and_of_a))
+
+
+def on_node_0_and_of_a(reading: Reading) -> bool:
+    return (reading.gpu.hostname, reading.workload.pod) == ("node-0", "a")
 
 
 def factor(reading: Reading) -> float:

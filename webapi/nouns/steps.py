@@ -37,8 +37,9 @@ class AggregateField(Choice):
     def __init__(self, description: str, **more: Any) -> None:
         super().__init__(
             f"{description} `first` and `last` are those by time; `rate`, for counters only, is the increase per "
-            "second, resets of the counter reckoned with, added up over the series of a group. Percentiles are exact: "
-            "computed from all readings, interpolated between the two nearest.",
+            "second, resets of the counter reckoned with, added up over the series of a group; what a counter rose "
+            "between two readings counts for the host and pod of the later one. Percentiles are exact: computed from "
+            "all readings, interpolated between the two nearest.",
             [one.value for one in Aggregate],
             **more,
         )

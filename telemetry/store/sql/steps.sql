@@ -66,20 +66,41 @@ WITH names AS (
     SELECT DISTINCT ON (step, key) step, key, 1 AS readings, value FROM found
     ORDER BY step, key, time DESC, workload DESC, block DESC, value DESC
 
+-- name: step_series
+-- Rows of the same board, and of the same MIG instance of it, are one series, which is called after the lowest of them.
+SELECT gpu, min(gpu) OVER (PARTITION BY id, coalesce(labels ->> 'GPU_I_ID', '')) FROM gpus
+WHERE %(gpus)s::int[] IS NULL OR id IN (SELECT id FROM gpus WHERE gpu = ANY(%(gpus)s::int[]));
+
 -- name: step_rates
--- What each series rose between its readings, by the seconds between them; a fall is a reset, from which on it counts.
+-- What each series rose between its instants, by the seconds between them. `found` are all readings of the series,
+-- under whatever name of the metric, at whatever place, of whatever workload; those of an instant count as their mean
+-- and share equally what lies before it, and only then those that are not selected are left out. The order by value
+-- makes equal means of equal readings: a fall by the rounding of a sum would be a reset. After a fall a counter counts
+-- from 0. Of the time in which one would have risen more than `most` in a second nothing is known: its source jumped.
     SELECT step, key, 1 AS readings, sum(rate) AS value
     FROM (
-        SELECT step, key,
-               sum(CASE WHEN value >= before THEN value - before ELSE value END)
-               / extract(epoch FROM sum(time - before_time))::float8 AS rate
+        SELECT step, key, sum(rise / sharing) / sum(seconds / sharing) AS rate
         FROM (
-            SELECT step, key, gpu, metric, time, value,
-                   lag(value) OVER series AS before, lag(time) OVER series AS before_time
-            FROM found
-            WINDOW series AS (PARTITION BY gpu, metric ORDER BY time, workload, block, value)
+            SELECT step, key, gpu, workload, series, most, count(*) OVER instant AS sharing,
+                   sum(value) OVER instant / count(*) OVER instant AS value,
+                   sum(value) OVER earlier / count(*) OVER earlier AS before,
+                   extract(epoch FROM time - max(time) OVER earlier)::float8 AS seconds
+            FROM (
+                SELECT f.step, f.key, f.time, f.gpu, f.workload, f.value, b.series, m.meaning, m.most
+                FROM found f
+                JOIN unnest(%(rows)s::int[], %(series)s::int[]) AS b(gpu, series) USING (gpu)
+                JOIN unnest(%(metrics)s::smallint[], %(metric_keys)s::bigint[], %(most)s::float8[])
+                     AS m(metric, meaning, most) USING (metric)
+                ORDER BY b.series, m.meaning, f.time, f.value
+            ) ordered
+            WINDOW instant AS (PARTITION BY series, meaning ORDER BY time GROUPS BETWEEN CURRENT ROW AND CURRENT ROW),
+                   earlier AS (PARTITION BY series, meaning ORDER BY time GROUPS BETWEEN 1 PRECEDING AND 1 PRECEDING)
         ) pairs
-        WHERE before IS NOT NULL GROUP BY step, key, gpu, metric HAVING sum(time - before_time) > INTERVAL '0'
+        CROSS JOIN LATERAL (SELECT CASE WHEN value >= before THEN value - before ELSE greatest(value, 0) END) r(rise)
+        WHERE before IS NOT NULL AND rise <= most * seconds
+          AND (%(ending_gpus)s::int[] IS NULL OR gpu = ANY(%(ending_gpus)s::int[]))
+          AND (%(ending_workloads)s::int[] IS NULL OR workload = ANY(%(ending_workloads)s::int[]))
+        GROUP BY step, key, series
     ) rates
     GROUP BY step, key
 

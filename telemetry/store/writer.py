@@ -75,12 +75,21 @@ class Writer:
         or the dead block of this number is another message. Raises StoreError: it is dead as before.
         """
         with self.session.use() as connection:
-            if connection.execute(query("dead_exists"), {"id": dead_id}).fetchone() is None:
-                return Standing.SETTLED
-        became = self._prepared([block], lambda: self._store_replayed(block, dead_id))
-        if became is Standing.STORED:
-            self._seen.touch([block])
+            dead = connection.execute(query("dead_exists"), {"id": dead_id}).fetchone() is not None
+        became = self._prepared([block], lambda: self._store_replayed(block, dead_id)) if dead else Standing.SETTLED
+        if became is Standing.SETTLED and self._stands(block):  # its collector may have died right after the commit
+            self._dimensions.learn([block])
+        elif became is not Standing.STORED:
+            return became
+        self._seen.touch([block])
         return became
+
+    def _stands(self, block: Block) -> bool:
+        """Whether a block that is dead no more was stored, under its own source or as one of nobody's: not dropped."""
+        sources = block.source, f"{block.source}:replayed"
+        with self.session.use() as connection:
+            found = standing_of(connection, [(source, block.first_row, block.rows) for source in sources])
+        return Standing.SETTLED in found.values()
 
     def _store_replayed(self, block: Block, dead_id: int) -> Standing:
         number: tuple[int, ...] | None = None

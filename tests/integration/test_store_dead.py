@@ -138,15 +138,22 @@ def test_a_message_that_names_a_dead_block_of_others_takes_nothing_from_it(store
     assert store.row(4) == (4, False, None, None, None, None)
 
 
-def test_a_replay_whose_commit_was_lost_is_stored_once(store: Store) -> None:
-    store.reserve(4)
-    store.bury()
+@pytest.mark.parametrize("source", ["s", "nobodys"])
+def test_a_replay_whose_commit_was_lost_is_stored_once_and_its_gpus_are_listed(store: Store, source: str) -> None:
+    if source == "s":
+        store.reserve(4)
+    store.bury(source=source)
     url, proxy = store.proxied()
     writer = store.writer(url=url)
     proxy.lose_reply(b"COMMIT")
     with pytest.raises(Exception, match="connection"):
-        writer.store_replayed(a_block(), 1)
-    assert writer.store_replayed(a_block(), 1) is Standing.SETTLED
+        writer.store_replayed(a_block(source), 1)
+    seen = "SELECT count(*) FROM gpus WHERE first_seen IS NOT NULL AND last_seen IS NOT NULL"
+    assert store.database.one(seen) == 0
+    for delivered in (writer, store.writer()):
+        assert delivered.store_replayed(a_block(source), 1) is Standing.SETTLED
+        assert store.database.one(seen) == 1
+        store.database.ask("UPDATE gpus SET first_seen = NULL, last_seen = NULL")
     assert store.values() == [0, 1, 2, 3]
 
 
@@ -223,6 +230,7 @@ def test_what_is_dropped_stays_counted_and_cannot_be_replayed(store: Store) -> N
     assert not store.dead.drop(1)
     assert store.dead.show(1) is None
     assert store.writer().store_replayed(a_block(), 1) is Standing.SETTLED
+    assert store.database.one("SELECT count(*) FROM gpus") == 0
     assert store.values() == []
     account = store.account()
     assert (account.dead, account.reconciles) == (4, True)

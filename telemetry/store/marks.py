@@ -36,7 +36,8 @@ class Snapshot:
 
     Under way are those that are `running`, and those from `end` on. None from `next` on had begun at `time` (µs since
     1970). `timeline` is that of the server's log of changes; 0 on a replica, which does not tell which are `running`:
-    all from `begin` on may be.
+    all from `begin` on may be. `pruned` is of how many readings the ledger's rows were pruned, `pruned_to` when the
+    latest of these was settled (µs since 1970).
     """
 
     begin: int
@@ -45,12 +46,17 @@ class Snapshot:
     next: int
     time: int
     timeline: int
+    pruned: int = 0
+    pruned_to: int | None = None
 
     @classmethod
-    def of(cls, text: str, next: int, time: int, timeline: int) -> Snapshot:
+    def of(
+        cls, text: str, next: int, time: int, timeline: int, pruned: int = 0, pruned_to: int | None = None
+    ) -> Snapshot:
         """Of the text `xmin:xmax:xip,..`."""
         begin, end, running = text.split(":")
-        return cls(int(begin), int(end), frozenset(int(one) for one in running.split(",") if one), next, time, timeline)
+        ids = frozenset(int(one) for one in running.split(",") if one)
+        return cls(int(begin), int(end), ids, next, time, timeline, pruned, pruned_to)
 
     @property
     def text(self) -> str | None:
@@ -65,7 +71,8 @@ class Mark:
     `end` is not the next free number, but that behind the last transaction whose blocks were seen: a server that
     crashes may give numbers again that came to nothing, and these are behind it. `running` names all that were under
     way below `listed`. Each of `ways` is (number, µs since 1970): transactions from this number on began after that
-    time, less what clocks are set back; ascending. `time` is when all this was so.
+    time, less what clocks are set back; ascending. `time` is when all this was so, and `pruned` of how many readings
+    the ledger's rows were gone by then; None: it is not said.
     """
 
     time: int
@@ -74,25 +81,27 @@ class Mark:
     listed: int
     ways: tuple[tuple[int, int], ...]
     timeline: int
+    pruned: int | None = None
 
     @classmethod
-    def at(cls, now: Snapshot) -> Mark:
-        """Where who begins now stands."""
+    def at(cls, now: Snapshot, last: int) -> Mark:
+        """Where who begins now stands; `last` transaction of the blocks settled in LATE that `now` shows, or 0."""
+        end = last + 1
         if not now.timeline:
-            return cls(now.time, now.begin, frozenset(), now.begin, ((0, now.time - LATE),), 0)
+            return cls(now.time, end, frozenset(), end, ((0, now.time - LATE),), 0, now.pruned)
         ways = ((0, now.time - LATE), (now.next, now.time))
-        return cls(now.time, now.end, now.running, now.end, ways, now.timeline)
+        return cls(now.time, end, now.running, now.end, ways, now.timeline, now.pruned)
 
     def after(self, now: Snapshot, last: int) -> Mark:
         """Where one stands who has seen, beyond this mark, all that `now` shows; `last` transaction seen, 0: none."""
         end = max(self.end, last + 1)
         if not now.timeline:
             kept = frozenset(one for one in self.running if now.begin <= one < end)
-            return Mark(now.time, end, kept, end, ((0, now.time - LATE),), 0)
+            return Mark(now.time, end, kept, end, ((0, now.time - LATE),), 0, now.pruned)
         needed = [way for way in self.ways if way[0] > now.begin]
         before = [way for way in self.ways if way[0] <= now.begin][-1:] or [(0, self.since)]
         ways = *before, *_thinned(needed), (now.next, now.time)
-        return Mark(now.time, end, now.running, now.end, ways, now.timeline)
+        return Mark(now.time, end, now.running, now.end, ways, now.timeline, now.pruned)
 
     def with_all_of(self, other: Mark) -> Mark:
         """Where one stands who has seen what both show."""
@@ -103,6 +112,14 @@ class Mark:
     def shows(self, transaction: int) -> bool:
         """Whether the blocks of this transaction were seen."""
         return transaction < self.end and transaction not in self.running
+
+    def missed(self, now: Snapshot) -> bool:
+        """Whether blocks that this does not show may have been pruned before `now`: it would not show them either.
+
+        Not by rows that were gone already at this mark, however late they were settled: who begins right after all was
+        pruned has missed nothing.
+        """
+        return now.pruned != self.pruned and now.pruned_to is not None and now.pruned_to >= self.since
 
     def began(self, transaction: int) -> int:
         """From when on (µs since 1970) a transaction may have settled blocks."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.store.copy import EPOCH_2000
-from telemetry.store.marks import Mark, Place, Snapshot
+from telemetry.store.marks import CLOCK, LATE, Mark, Place, Snapshot
 from telemetry.store.pages import Page, Readings, Series, unpack
 from telemetry.store.queries import query
 from telemetry.store.reader import Reader, moment
@@ -123,30 +123,27 @@ class Tail:
 
     def begin(self) -> Mark:
         """Where who begins now stands: to him all is new that is committed from now on."""
-        return Mark.at(self._now())
+        return Mark.at(*self._now(within=LATE + CLOCK))
 
     def check(self, mark: Mark) -> None:
         """Raise Forgotten or OtherOrder when who stands there cannot go on without missing something."""
-        now = self._now()
+        now, _ = self._now()
         _check_order(mark, now)
         if abs(now.time - mark.time) > KEPT:  # or to come: the clock was set back, and bounds mean nothing
             raise Forgotten(f"it is of {(now.time - mark.time) // 1_000_000} s ago")
-        pruned_to = self._one("pruned_to", {})[0]
-        if pruned_to is not None and pruned_to >= mark.since:
-            raise Forgotten("the ledger of blocks was pruned since")
+        _check_pruned(mark, now)
 
     def follow(self, seen: Mark) -> Found:
-        """All that is new to who has seen this much. OtherOrder: it can no more be said."""
+        """All that is new to who has seen this much. OtherOrder, Forgotten: it can no more be said."""
         until = seen.news - _OVERLAP
         now, blocks = self._settled(seen, since=until)
-        _check_order(seen, now)
         late = seen.late(now)
         if late is not None and late < until:
             blocks = _merged(blocks, self._settled(seen, since=late, until=until, upto=now.text)[1])
         return Found(seen, seen.after(now, int(blocks.transaction.max(initial=0))), blocks)
 
     def between(self, seen: Mark, upto: Mark, *, block: int = 0) -> Found:
-        """What `upto` shows beyond `seen`, from this block's number on."""
+        """What `upto` shows beyond `seen`, from this block's number on. OtherOrder, Forgotten: as for `follow`."""
         return Found(seen, upto, self._settled(seen, since=seen.since, upto=upto.snapshot, block=block)[1])
 
     def rest(self, place: Place) -> Found:
@@ -171,12 +168,17 @@ class Tail:
         values = {"seen": seen.snapshot, "upto": upto, "since": moment(since), "block": block}
         row = self._one("settled", values | {"until": "infinity" if until is None else moment(until)})
         number, transaction, stored, first, last = (
-            np.frombuffer(data or b"", ">i8").astype(np.int64) for data in row[4:]
+            np.frombuffer(data or b"", ">i8").astype(np.int64) for data in row[6:]
         )
-        return Snapshot.of(*row[:4]), Blocks(number, transaction, stored, _times(first), _times(last))
+        now = Snapshot.of(*row[:6])
+        _check_order(seen, now)
+        _check_pruned(seen, now)
+        return now, Blocks(number, transaction, stored, _times(first), _times(last))
 
-    def _now(self) -> Snapshot:
-        return Snapshot.of(*self._one("now", {}))
+    def _now(self, *, within: int = 0) -> tuple[Snapshot, int]:
+        """The snapshot, and the last transaction whose blocks it shows of those settled within so many µs; 0: none."""
+        *now, last = self._one("now", {"within": within})
+        return Snapshot.of(*now), last
 
     def _one(self, name: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
         with self.reader.pool.use() as connection, connection.cursor(binary=True) as cursor:
@@ -190,6 +192,12 @@ def _check_order(mark: Mark, now: Snapshot) -> None:
         return
     if mark.timeline not in (0, now.timeline) or mark.end > now.end:
         raise OtherOrder("the database was restored or replaced, or another server took its place")
+
+
+def _check_pruned(mark: Mark, now: Snapshot) -> None:
+    """Of the same snapshot as the blocks: a row that is pruned right after it was found was found."""
+    if mark.missed(now):
+        raise Forgotten("the ledger of blocks was pruned since")
 
 
 def _times(since_2000: NDArray[np.int64]) -> NDArray[np.int64]:

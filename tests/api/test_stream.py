@@ -10,6 +10,8 @@ import pytest
 
 from telemetry.block import Workload
 from telemetry.store.marks import Place
+from telemetry.store.pruning import Pruning
+from telemetry.store.session import Session
 from tests.fixtures.api import Api, port_of, through
 from tests.fixtures.filled import LABELS, POWER, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.listening import listen
@@ -185,6 +187,31 @@ def test_a_database_that_goes_away_is_told_and_nothing_is_missed(
     fill(database, readings(3))
     assert ear.ends().values == [1, 2, 3]
     assert ear.told("database") == [{"reachable": False}, {"reachable": True}]
+
+
+def test_a_listener_is_told_that_blocks_were_pruned_before_he_could_be_told_of_them(
+    new_database: Callable[[], Database], make_api: MakeApi, proxies: list[Proxy]
+) -> None:
+    database = new_database()
+    proxies.append(Proxy(port_of(database.reader)))
+    api = make_api(through(database.reader, proxies[0].port), connection_wait=0.2)
+    ear = listen(api, heartbeat=1).ready()
+    fill(database, readings(1))
+    ear.hears(1)
+    last = ear.id
+    proxies[0].cut()
+    until(lambda: ear.told("database") == [{"reachable": False}], "the word that the database is away")
+    fill(database, readings(2))
+    with Session(url=database.writer, name="telemetry-prune@test") as session:
+        assert Pruning(session=session, keep=0).step().blocks == 2
+    proxies[0].heal()
+    (end,) = ear.ends().told("end")
+    assert "pruned" in end["reason"]
+    assert ear.values == [1]
+    assert api.problem(410, "/stream", last_event_id=last)["type"] == "urn:telemetry:problem:stream-interrupted"
+    later = listen(api, max_events=1).ready()
+    fill(database, readings(3))
+    assert later.ends().values == [3]
 
 
 def test_a_slow_listener_is_dropped_and_the_others_hear_everything(database: Database, make_api: MakeApi) -> None:

@@ -205,6 +205,39 @@ def test_who_missed_pruned_blocks_is_told_so(store: Store, tail: Tail) -> None:
         tail.check(mark)
 
 
+def test_who_follows_is_told_of_blocks_that_were_pruned_before_he_looked(store: Store, tail: Tail) -> None:
+    store.reserve(4, 4, 4)
+    store.stored(a_block())
+    store.database.ask("UPDATE blocks SET settled_at = settled_at - INTERVAL '7 days' WHERE settled_at IS NOT NULL")
+    begun = tail.begin()
+    assert store.prune() == 1
+    store.stored(a_block(first_row=4))
+    found = tail.follow(begun)
+    assert found.blocks.readings == 4  # pruning what is old took nothing from anybody
+    assert store.prune() == 1
+    for ask in (tail.follow, tail.check, lambda mark: tail.between(mark, found.upto)):
+        with pytest.raises(Forgotten, match="pruned"):
+            ask(begun)
+    fresh = tail.begin()
+    store.stored(a_block(first_row=8))
+    assert tail.follow(fresh).blocks.readings == 4  # what was gone when he came was not new to him
+
+
+def test_who_begins_has_not_seen_numbers_that_a_crash_may_give_again(store: Store, tail: Tail, settle: Settle) -> None:
+    store.reserve(4, 4)
+    store.stored(a_block())
+    last = store.database.one("SELECT max(xmin::text::bigint) FROM blocks")
+    lost = settle(a_block(first_row=4))
+    nothing = store.database.one("SELECT pg_current_xact_id()::text::bigint")
+    lost.end("rollback")
+    mark = tail.begin()
+    assert mark.shows(last)
+    assert not mark.shows(nothing)
+    assert mark.end == last + 1
+    store.stored(a_block(first_row=4))
+    assert Follower(tail, Place(mark)).step() == [4, 5, 6, 7]
+
+
 @pytest.mark.parametrize(
     "other",
     [lambda mark: replace(mark, timeline=mark.timeline + 1), lambda mark: replace(mark, end=mark.end + 1_000_000)],

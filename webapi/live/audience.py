@@ -17,7 +17,7 @@ from typing import TypeVar
 from telemetry.runtime import log_event
 from telemetry.store.errors import StoreError
 from telemetry.store.marks import Mark
-from telemetry.store.tail import Batch, Known, OtherOrder, Tail
+from telemetry.store.tail import Batch, Forgotten, Known, OtherOrder, Tail
 from webapi.bodies.formats import Remembered
 
 LOOK = 0.25
@@ -195,7 +195,7 @@ class Audience:
                 mark = self._look(mark, known)
                 pause = LOOK if mark is None else max(LOOK, time.monotonic() - began)
                 self._rest(min(LONGEST, pause))
-        except OtherOrder as error:
+        except (Forgotten, OtherOrder) as error:
             log_event(log, logging.WARNING, "live streams end", reason=error)
             self._dismiss(f"{error}; connect again without an id")
         except Exception as error:

@@ -6,18 +6,30 @@
 -- of which it lies less than 2^32 behind. settled_at only bounds the search.
 
 -- name: now
--- Which transactions have ended, the number that the next one gets, when it is, and the timeline of the log of changes
--- (0 on a replica). age() alone tells the next number without taking it, in 32 bits; the snapshot ends before it.
-SELECT now::text, next + ((3 + age('3'::xid)::bigint - next) & 4294967295), time, timeline
+-- Which transactions have ended, the number that the next one gets, when it is, the timeline of the log of changes (0 on
+-- a replica), how many readings' ledger rows were pruned, and when the latest of these was settled. age() alone tells
+-- the next number without taking it, in 32 bits; the snapshot ends before it. And the last transaction whose blocks this
+-- very snapshot shows, of those settled in the last so many µs; 0: none. On a replica as in `settled`.
+SELECT now::text, next + ((3 + age('3'::xid)::bigint - next) & 4294967295), time, timeline, pruned, pruned_to,
+       (SELECT coalesce(max(seen.transaction), 0)
+        FROM blocks b
+        CROSS JOIN LATERAL (SELECT next - ((next - b.xmin::text::bigint) & 4294967295) AS transaction) seen
+        WHERE b.settled_at >= statement_timestamp() - %(within)s * INTERVAL '1 microsecond'
+          AND (timeline > 0 OR seen.transaction < pg_snapshot_xmin(now)::text::bigint))
 FROM (
     SELECT pg_current_snapshot() AS now, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next,
            (extract(epoch FROM statement_timestamp()) * 1000000)::bigint AS time,
            CASE WHEN pg_is_in_recovery() THEN 0
                 ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END AS timeline
-) server;
+) server
+CROSS JOIN (
+    SELECT coalesce(sum(pruned_stored), 0)::bigint AS pruned,
+           (extract(epoch FROM max(pruned_to)) * 1000000)::bigint AS pruned_to
+    FROM stream_progress
+) ledger;
 
 -- name: settled
--- The same, and what this very snapshot shows in a range of settled_at and the snapshot `seen` does not: block numbers,
+-- The same but the last transaction, and what this very snapshot shows in a range of settled_at and the snapshot `seen` does not: block numbers,
 -- transactions, how many readings and from when to when they are, each as its values in PostgreSQL's binary form, one
 -- after the other. Of the blocks that `upto` shows, if it is given. A replica's snapshot does not say which
 -- transactions are under way: there only what is older than all of them is taken.
@@ -42,13 +54,12 @@ WITH head AS MATERIALIZED (
       AND pg_visible_in_snapshot(transaction::text::xid8, upto)
 )
 SELECT (SELECT now::text FROM head), (SELECT next + ((3 + age - next) & 4294967295) FROM head), (SELECT time FROM head),
-       (SELECT timeline FROM head), string_agg(int8send(block), '' ORDER BY block), string_agg(int8send(transaction), '' ORDER BY block),
+       (SELECT timeline FROM head), (SELECT coalesce(sum(pruned_stored), 0)::bigint FROM stream_progress),
+       (SELECT (extract(epoch FROM max(pruned_to)) * 1000000)::bigint FROM stream_progress),
+       string_agg(int8send(block), '' ORDER BY block), string_agg(int8send(transaction), '' ORDER BY block),
        string_agg(int8send(stored), '' ORDER BY block), string_agg(timestamptz_send(first_time), '' ORDER BY block),
        string_agg(timestamptz_send(last_time), '' ORDER BY block)
 FROM fresh;
-
--- name: pruned_to
-SELECT (extract(epoch FROM max(pruned_to)) * 1000000)::bigint FROM stream_progress;
 
 -- name: readings_of_blocks
 -- As columns, in any order. By way of the GPUs, because the index of the rowstore begins with them; older servers

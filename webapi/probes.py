@@ -28,6 +28,8 @@ _EXTENSION, _READINESS = "telemetry_metrics", "telemetry_readiness"
 _LIVE = ("server", True, "")
 _REMARK = "their file cannot be used as it is now; those that it held before stay in force. The log says why"
 """No reason to be unready: a mistake in a file that all replicas share would end them all."""
+_SHUT = "their file cannot be used, and this process never could read it: none is taken. The log says why"
+"""Others that held some before still answer, so this one is to be asked by nobody."""
 
 
 def measure(app: Flask) -> None:
@@ -128,7 +130,8 @@ def _checks() -> Iterator[tuple[str, bool, str]]:
         yield _check(name, check)
     tokens = services().options.tokens
     if tokens is not None:
-        yield "tokens", True, _REMARK if tokens.remark() else ""
+        remark = _REMARK if tokens.remark() else ""
+        yield "tokens", not tokens.shut, _SHUT if tokens.shut else remark
 
 
 def _check(name: str, check: Callable[[], object]) -> tuple[str, bool, str]:

@@ -21,12 +21,15 @@ SIZE_MAX = 1 << 20
 log = logging.getLogger(__name__)
 
 _Mark = tuple[int, ...]
+_STAY = "the file of tokens cannot be used; the last good ones stay"
+_SHUT = "the file of tokens cannot be used, and this process never read it: it takes none"
 
 
 class TokenFile:
     """The tokens of a file. When it cannot be used any more, those that it held last stay in force.
 
-    `look_every` is in seconds. May be asked from any thread; a fork looks for itself.
+    A fork knows those of its parent's start only, of which some may have been revoked since: it looks for itself before
+    it takes one, and takes none until it could read the file. `look_every` is in seconds. May be asked from any thread.
     """
 
     def __init__(self, path: Path, *, look_every: float = LOOK_EVERY) -> None:
@@ -34,12 +37,12 @@ class TokenFile:
         self._lock = threading.Lock()
         self._looked, self._mark = float("-inf"), None  # type: tuple[float, _Mark | None]
         self._tokens: tuple[Token, ...] = ()
-        self._fault = ""
+        self._fault, self._shut, self._process = "", False, os.getpid()
 
     def open(self) -> None:
         """Read it the first time. Raises BadTokens when it cannot be used."""
         self._mark, self._tokens = _read(self._path)
-        self._looked = time.monotonic()
+        self._looked, self._process = time.monotonic(), os.getpid()
 
     def find(self, text: str) -> Token | None:
         """The token that a request showed, expired or not."""
@@ -51,8 +54,15 @@ class TokenFile:
         self._look()
         return self._fault
 
+    @property
+    def shut(self) -> bool:
+        """Whether no token is taken, because this process could not read the file yet; as of the last question."""
+        return self._shut
+
     def _look(self) -> None:
         """Read the file again if it changed; whoever comes while another looks takes what there is."""
+        if self._process != os.getpid():
+            self._begin()
         if time.monotonic() - self._looked < self._look_every or not self._lock.acquire(blocking=False):
             return
         try:
@@ -62,15 +72,26 @@ class TokenFile:
         finally:
             self._lock.release()
 
+    def _begin(self) -> None:
+        """The first look of a fork: everybody waits for it."""
+        with self._lock:
+            if self._process == os.getpid():
+                return
+            self._looked = time.monotonic()
+            if _mark(self._path) != self._mark:
+                self._tokens, self._shut = (), True
+                self._replace()
+            self._process = os.getpid()
+
     def _replace(self) -> None:
         try:
             self._mark, self._tokens = _read(self._path)
         except BadTokens as error:
             if str(error) != self._fault:
-                log_event(log, logging.ERROR, "the file of tokens cannot be used; the last good ones stay", why=error)
+                log_event(log, logging.ERROR, _SHUT if self._shut else _STAY, why=error)
             self._fault = str(error)
             return
-        self._fault = ""
+        self._fault, self._shut = "", False
         log_event(log, logging.INFO, "the file of tokens was read again", tokens=len(self._tokens))
 
 

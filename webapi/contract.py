@@ -3,7 +3,9 @@
 Every noun is a `Blueprint` of this file. What does not live here: the nouns, the pages that show the document (`docs`).
 """
 
+import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from http import HTTPStatus
@@ -19,6 +21,7 @@ from werkzeug import Request
 from telemetry import __version__
 from webapi.bodies import formats, tables
 from webapi.bodies.accept import preferred
+from webapi.bodies.conditional import tagged, unchanged
 from webapi.finish import finished
 from webapi.problems import MEDIA_TYPE, invalid, near
 from webapi.schemas import ProblemSchema
@@ -238,6 +241,10 @@ class Api(flask_smorest.Api):
 
     ERROR_SCHEMA = ProblemSchema
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self._making, self._made = threading.Lock(), None  # type: threading.Lock, tuple[bytes, str] | None
+        super().__init__(*args, **more)
+
     def _register_error_handlers(self) -> None:
         return
 
@@ -256,6 +263,17 @@ class Api(flask_smorest.Api):
         """The contract, as it is answered and written."""
         return finished(self.spec.to_dict())
 
+    def _body(self) -> tuple[bytes, str]:
+        """The same as bytes, and their tag. Made at the first question, when all nouns are in it, and only once:
+        it takes long, and anybody may ask for it.
+        """
+        with self._making:
+            if self._made is None:
+                body = json.dumps(self.document(), indent=2, ensure_ascii=False).encode()
+                self._made = body, hashlib.blake2b(body, digest_size=16).hexdigest()
+            return self._made
+
     @auth.open_to_all
-    def _openapi_json(self) -> Any:
-        return Response(json.dumps(self.document(), indent=2, ensure_ascii=False), content_type="application/json")
+    def _openapi_json(self) -> Response:
+        body, tag = self._body()
+        return unchanged(tag) or tagged(Response(body, content_type="application/json"), tag)

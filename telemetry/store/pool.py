@@ -8,12 +8,12 @@ not: the questions (`reader`), the one connection of a streamer or collector (`s
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from telemetry.store.errors import StoreBusy, translate
+from telemetry.store.errors import StoreBusy, StoreUnavailable, translate
 from telemetry.store.queries import query
 from telemetry.store.session import Connection, parameters, with_options_of
 
@@ -49,16 +49,17 @@ class Pool:
         self._parameters["options"] += " -c default_transaction_read_only=on"
         self._lock = threading.Lock()
         self._pool: ConnectionPool[Connection] | None = None
+        self._lent = 0
 
     @contextmanager
     def use(self) -> Iterator[Connection]:
         """A connection that works. Errors come out as StoreError; StoreBusy: all are in use, or a time-out."""
+        full = self._full()
         try:
-            with self._open().connection(timeout=self.wait) as connection:
+            with self._open().connection(timeout=self.wait) as connection, self._counted():
                 yield connection
         except PoolTimeout:
-            self._explain()
-            raise StoreBusy(f"all {self.size} connections have been in use for {self.wait:g} s") from None
+            self._explain(full or self._full())
         except psycopg.Error as error:
             raise translate(error) from error
 
@@ -89,12 +90,34 @@ class Pool:
     def _settings(self) -> dict[str, Any]:
         return with_options_of(self.url, self._parameters)
 
-    def _explain(self) -> None:
-        """Raise the reason why no connection can be made; the pool itself only knows that it waited."""
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._lent += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent -= 1
+
+    def _full(self) -> bool:
+        with self._lock:
+            return self._lent >= self.size
+
+    def _explain(self, full: bool) -> NoReturn:
+        """Raise the reason why none was to be had; the pool itself only knows that it waited.
+
+        `full`: whether others had them all when the question came, or when it gave up.
+        """
         try:
             psycopg.connect(self.url, **self._settings()).close()
         except psycopg.Error as error:
             raise translate(error) from error
+        if full:
+            raise StoreBusy(f"all {self.size} connections have been in use for {self.wait:g} s") from None
+        raise StoreUnavailable(
+            f"no connection could be made within {self.wait:g} s; the database takes connections again now"
+        ) from None
 
     def close(self) -> None:
         """Close the connections; harmless when there are none. The next question opens new ones."""

@@ -65,6 +65,25 @@ def test_when_all_connections_are_in_use_a_question_is_refused_and_not_kept_wait
     pool.close()
 
 
+def test_when_no_connection_came_in_time_it_is_not_said_that_others_have_them(database: Database) -> None:
+    """As after a crash: the pool had none to give, and the database is back just when somebody asks why."""
+    pool = Pool(url=database.reader, size=2, wait=0.0)
+    with pytest.raises(StoreUnavailable, match=r"no connection could be made within 0 s.*again now"), pool.use():
+        pass
+    pool.close()
+
+
+def test_a_connection_that_was_given_back_is_not_counted_as_in_use(database: Database) -> None:
+    pool = Pool(url=database.reader, size=1)
+    with pool.use():
+        pass
+    pool.close()
+    pool.wait = 0.0
+    with pytest.raises(StoreUnavailable, match="no connection could be made"), pool.use():
+        pass
+    pool.close()
+
+
 def test_a_closed_pool_opens_again(reader: Reader) -> None:
     assert reader.gpu_ids() == []
     reader.pool.close()

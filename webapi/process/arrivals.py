@@ -2,7 +2,8 @@
 
 gunicorn gives a thread to a connection as soon as it said something, waits there for the rest, and lets the whole
 worker wait for a client that does not close its side. Here a head is collected by the loop, a body must keep coming,
-and a closed connection is drained by the loop. What does not live here: what is answered (`worker`).
+and a closed connection is drained by the loop. What does not live here: what is answered (`worker`), and how it is
+taken (`answers`).
 """
 
 import selectors
@@ -13,9 +14,12 @@ from functools import partial
 from typing import Any
 
 from gunicorn import util
+from gunicorn.http.errors import ParseException
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.exceptions import RequestTimeout
+
+from webapi.process.answers import AnswerSocket
 
 LINE_MAX = 8_190
 """Bytes of a request's first line, the path and all parameters in it."""
@@ -64,6 +68,8 @@ class ArrivingWorker(ThreadWorker):
         """Collect the head of a request, and give a thread to the connection only then."""
         conn.head = bytearray(conn.parser.unreader.take_buffered() if conn.initialized else b"")
         conn.close = partial(self._close, conn)
+        if not conn.initialized:
+            conn.sock = AnswerSocket(conn.sock)
         conn.sock.setblocking(False)
         conn.timeout = time.monotonic() + (self.patience if self.alive else min(LINGER, self.patience))
         if _is_whole(conn.head):
@@ -71,9 +77,19 @@ class ArrivingWorker(ThreadWorker):
             return
         if len(self.pending_conns) >= self.worker_connections // 2:  # those who say nothing leave room for who does
             self._expire()
+        elif self.nr_conns >= self.worker_connections:
+            self._make_room()
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read_head, conn))
         self._read_head(conn)  # it may be there already
+
+    def _make_room(self) -> None:
+        """End the connection that is idle for longest; the last one that may be open must not be the last that is."""
+        if self.keepalived_conns:
+            self.keepalived_conns[0].timeout = 0.0
+            self.murder_keepalived()
+        elif self.pending_conns:
+            self._expire()
 
     def _read_head(self, conn: Any, _sock: Any = None) -> None:
         try:
@@ -130,7 +146,10 @@ class ArrivingWorker(ThreadWorker):
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
         """Whether the connection can be used again. gunicorn lets the thread wait 5 s for a body that nobody wants."""
-        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + _AT_ONCE))
+        try:
+            return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + _AT_ONCE))
+        except ParseException:  # the request has its answer already
+            return False
 
     def _close(self, conn: Any, graceful: bool = False) -> None:
         """Close; if gracefully, when the client does so, which gunicorn lets the whole worker wait for.

@@ -7,22 +7,35 @@ does not: how many threads there are (`server`), what the refusal looks like (`p
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from werkzeug.wsgi import ClosingIterator
 
 from webapi.problems import Problem
+from webapi.process.answers import AnswerSocket
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 COUNTED = "/api/"
-"""What may wait for the database. Probes must answer whatever happens; pages and their files wait for nothing."""
+"""What may wait for the database."""
+
+PROBES = frozenset(("/livez", "/readyz", "/healthz"))
+"""Must answer whatever happens, so nobody else may have the last thread."""
+
+SCRAPED = "/metrics"
+
+SCRAPES = 4
+"""Answers to Prometheus at a time."""
+
+PAGES = 8
+"""Answers at a time to all the rest, open to everybody; a browser asks for six files at once."""
 
 UNCOUNTED = "/api/v1/stream"
 """Lasts for an hour and has places of its own (`audience`)."""
 
 _REFUSED = "telemetry.crowded"
+_SOCKET = "gunicorn.socket"
 
 
 class Room:
@@ -63,23 +76,34 @@ class Crowd:
     """A WSGI app that lets `most` requests into another one at a time, and marks those beyond as refused.
 
     As many wait up to `wait` seconds: a client that has its last byte asks again before the thread that sent it is
-    through. Requests that are not `known` are not counted: the app refuses them before it works on them.
+    through. Requests that are not `known` are not counted: the app refuses them before it works on them. Pages and
+    scrapes have rooms of their own, where nobody waits. An answer without a place is not waited for either: it is
+    small, and its client has not taken those before it when there is no room for it.
     """
 
     def __init__(
         self, app: "WSGIApplication", most: int, known: "Callable[[WSGIEnvironment], bool]", wait: float
     ) -> None:
         self._app, self._room, self._known, self._wait = app, Room(most), known, wait
+        self._pages, self._scrapes = Room(PAGES), Room(SCRAPES)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer; the room is given back when the server closes the answer, or when there is none."""
         path = environ["PATH_INFO"]
-        if not path.startswith(COUNTED) or path == UNCOUNTED or not self._known(environ):
-            return self._app(environ, start_response)
-        if not self._room.enter(self._wait):
+        if path == UNCOUNTED:
+            return self._app(environ, _lasting(environ, start_response))
+        if path in PROBES or (path.startswith(COUNTED) and not self._known(environ)):
+            return self._app(_at_once(environ), start_response)
+        room, wait = self._room_of(path)
+        if not room.enter(wait):
             environ[_REFUSED] = True
-            return self._app(environ, start_response)
-        return self._inside(environ, start_response, self._room.leave)
+            return self._app(_at_once(environ), start_response)
+        return self._inside(environ, start_response, room.leave)
+
+    def _room_of(self, path: str) -> tuple[Room, float]:
+        if path.startswith(COUNTED):
+            return self._room, self._wait
+        return (self._scrapes if path == SCRAPED else self._pages), 0.0
 
     def _inside(
         self, environ: "WSGIEnvironment", start_response: "StartResponse", leave: Callable[[], None]
@@ -89,6 +113,26 @@ class Crowd:
         except BaseException:
             leave()
             raise
+
+
+def _at_once(environ: "WSGIEnvironment") -> "WSGIEnvironment":
+    """The same, whose answer the server does not wait with."""
+    if isinstance(sock := environ.get(_SOCKET), AnswerSocket):
+        sock.at_once()
+    return environ
+
+
+def _lasting(environ: "WSGIEnvironment", start_response: "StartResponse") -> "StartResponse":
+    """Let a stream be as slow as what it tells, and not wait with the refusal of one."""
+
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        if not status.startswith("200"):
+            _at_once(environ)
+        elif isinstance(sock := environ.get(_SOCKET), AnswerSocket):
+            sock.at_any_rate()
+        return start_response(status, headers, *more)
+
+    return start
 
 
 def refuse_beyond(environ: "WSGIEnvironment", retry_after: int) -> None:

@@ -25,6 +25,7 @@ from webapi.app import close, create_app
 from webapi.live import stream
 from webapi.options import ApiOptions
 from webapi.process.arrivals import CONNECTIONS, LINE_MAX, PATIENCE
+from webapi.process.crowd import PAGES, SCRAPES
 from webapi.process.folder import make_folder
 from webapi.process.worker import STALLED_AFTER, ApiWorker
 
@@ -33,6 +34,10 @@ PORT_TAKEN = 2
 
 SPARE = 2
 """Threads beside those for requests: one that may wait for a check of readiness, one that never waits."""
+
+KEEPALIVE = 75
+"""Seconds that a connection may be idle between requests: longer than proxies keep theirs (60 s), which else send a
+request just as it is closed. Idle ones make room for others (`arrivals`)."""
 
 Ready = Callable[[str, int], None]
 """Told the host and the real port once requests are taken."""
@@ -56,7 +61,8 @@ def serve(
     Each of the `workers` works on `threads` requests at a time and refuses others with 503; probes are not counted.
     Port 0 takes a free one. At SIGTERM, and when the terminal is closed, no connection is taken any more, and
     requests under way have `grace` seconds. A client that takes nothing of its answer for `stalled_after` seconds is
-    left, and so is one whose request takes more than `patience` seconds to come, or its body more than its size allows.
+    left, and so is one whose request takes more than `patience` seconds to come, or its body or the answer more than
+    that and what their size allows.
     Raises StoreError when `database_url` is no URL of PostgreSQL.
     """
     # One for readiness; an export asks for names beside the statement that it reads from.
@@ -73,7 +79,7 @@ def serve(
     settings = {
         "bind": f"fd://{listener.detach()}",
         "workers": workers,
-        "threads": 2 * threads + SPARE + options.streams,  # as many may wait for room
+        "threads": 2 * threads + PAGES + SCRAPES + SPARE + options.streams,  # as many may wait for room
         "graceful_timeout": int(grace),
         "worker_class": type(
             "ApiWorker",
@@ -128,6 +134,11 @@ class _Server(BaseApplication):
             "control_socket_disable": True,
             "limit_request_line": LINE_MAX,
             "worker_connections": CONNECTIONS,
+            "keepalive": KEEPALIVE,
+            "sendfile": False,  # it would pass by the least rate of answers
+            "forwarder_headers": "",  # what a client says of itself is believed from nobody, this machine included
+            "secure_scheme_headers": {},
+            "forwarded_allow_ips": "",
             "child_exit": _child_exit,
             "worker_exit": _worker_exit,
         }

@@ -4,7 +4,6 @@ Requests that never reach the app, because they are no HTTP or too large, are an
 """
 
 import contextlib
-import errno
 import http
 import socket
 import struct
@@ -17,6 +16,7 @@ from gunicorn.http.errors import LimitRequestHeaders, LimitRequestLine, ParseExc
 from werkzeug.exceptions import RequestTimeout
 
 from webapi import problems
+from webapi.process.answers import NotTaken
 from webapi.process.arrivals import LINE_MAX, ArrivingWorker
 from webapi.requests import HEADER, SECURITY
 
@@ -65,17 +65,16 @@ class ApiWorker(ArrivingWorker):
             conn.sock.send(answer(status, _INCOMPLETE[status]))
 
     def handle_request(self, req: Any, conn: Any) -> bool:
-        """Answer. A client that stands still is left: it would keep a thread for ever, and an export's statement.
+        """Answer. A client that is too slow is left: it would keep a thread for ever, and an export's statement.
 
         An answer that is broken off ends by a reset where it would otherwise look whole: HTTP/1.0 has no last chunk.
         """
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", self.stalled_after, 0))
+        conn.sock.begin(patience=self.patience, stalled_after=self.stalled_after)
         try:
             return bool(super().handle_request(req, conn))
-        except BlockingIOError as error:  # that time-out, as the kernel tells it
-            self.log.warning("a client does not take its answer; it is left")
-            raise ConnectionResetError(errno.ECONNRESET, "the client does not take its answer") from error
-        except ConnectionResetError:
+        except ConnectionResetError as error:
+            if isinstance(error, NotTaken):
+                self.log.warning("a client does not take its answer; it is left")
             if req.version < (1, 1):
                 conn.close = partial(_reset, conn.sock)
             raise

@@ -58,8 +58,13 @@ def test_a_short_seed_loses_and_doubles_nothing(processes: Processes) -> None:
     [
         ("ack-before-commit", "collector.kill_before_ack", "acknowledged before the commit"),
         ("gate-always-open", "queue.two_owners", ""),
-        ("no-fence", "queue.two_owners", "took back what another has"),
-        ("republish-without-asking", "collector.all_stop", "published again although queued"),
+        pytest.param("no-fence", "queue.two_owners", "took back what another has", marks=pytest.mark.costly),
+        pytest.param(
+            "republish-without-asking",
+            "collector.all_stop",
+            "published again although queued",
+            marks=pytest.mark.costly,
+        ),
     ],
 )
 def test_a_planted_bug_is_found(bug: str, kind: str, seen: str, processes: Processes) -> None:

@@ -108,10 +108,11 @@ def test_what_takes_longer_than_its_patience_is_given_up(database: Database, poo
         Integrator(pool=pool, patience=0.0).integrals(part, metrics, start=T0, end=MAX_TIME, rule=trapezoid(300))
 
 
-def test_a_counter_that_falls_was_set_back_only_if_a_board_could_have_drawn_what_it_shows(
+def test_a_counter_rises_and_is_set_back_only_as_far_as_a_board_could_have_drawn_it(
     database: Database, pool: Pool
 ) -> None:
-    told = {(5e9, 6e9, 7e9): 2e9, (5e9, 6e9, 1e6): 1e9 + 1e6, (5e9, 6e9, 4.9e9): 1e9, (5e9, 5e9, 0): 0}
+    told = {(5e9, 5e9 + 1e6, 5e9 + 3e6): 3e6, (5e9, 5e9 + 2e6, 1e6): 3e6, (5e9, 5e9 + 1e6, 4.9e9): 1e6}
+    told |= {(5e9, 5e9, 0): 0, (5e9, 6e9, 6e9 + 1e6): 1e6}
     series = [(gpu("n", index), values) for index, values in enumerate(told)]
     fill(
         database,

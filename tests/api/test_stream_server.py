@@ -18,10 +18,9 @@ from tests.fixtures.wait import until
 Start = Callable[..., Serve]
 
 
-def hop(url: str, dice: random.Random, over: threading.Event) -> list[float]:
-    """Listen, go away at any moment, and go on from there, at whatever worker takes the connection; what was heard."""
+def hop(client: Client, url: str, dice: random.Random, over: threading.Event) -> list[float]:
+    """Go away at any moment, and go on from there, at whatever worker takes the connection; what was heard."""
     heard: list[float] = []
-    client = Client(url).ready()
     while not over.is_set():
         over.wait(dice.uniform(0, 0.4))
         heard += client.leave().values
@@ -48,9 +47,11 @@ def test_clients_that_come_and_go_between_workers_hear_each_reading_once(serve: 
     served, count, over = serve(store.database.reader, workers=2, threads=1), 60, threading.Event()
     store.reserve(*[2] * count)
     numbers = random.Random(5).sample(range(count), count)
-    steady = Client(served.url).ready()
+    steady, *leaving = (Client(served.url).ready() for _ in range(3))  # all before the first is written
     with ThreadPoolExecutor(6) as pool:
-        hopping: list[Future[list[float]]] = [pool.submit(hop, served.url, random.Random(n), over) for n in range(2)]
+        hopping: list[Future[list[float]]] = [
+            pool.submit(hop, client, served.url, random.Random(n), over) for n, client in enumerate(leaving)
+        ]
         writing = [pool.submit(write_in_disorder, store, numbers[n::3], random.Random(n)) for n in range(3)]
         wait(writing)
         over.set()

@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 the answer is no (something does not reconcile, is missing
 settings, credentials or input; 3 a server that was needed is not there; 70 a fault of telemetry itself; 130 Ctrl-C.
 """
 
+import os
+import signal
 import sys
 
 import click
@@ -65,8 +67,19 @@ def cli() -> None:
     """
 
 
+def end_at_sigterm() -> None:
+    """Let SIGTERM end the first process of a container, too; roles that drain say otherwise later.
+
+    The kernel keeps a signal from such a process unless it handles it: a command that only waits, or has only begun,
+    would run on until it is killed at the end of the grace period.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _frame: os._exit(128 + number))
+
+
 def main() -> None:
     """Run the command; whatever goes wrong is told in one line, without secrets."""
+    end_at_sigterm()
     spare_threads()
     try:
         sys.exit(cli(prog_name="telemetry", standalone_mode=False) or 0)

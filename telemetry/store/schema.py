@@ -6,11 +6,14 @@ Many processes may start at once: an advisory lock lets one work and the others 
 
 import hashlib
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import LiteralString
 
 from psycopg.errors import Diagnostic
 
 from telemetry.store.errors import NotMigrated, StoreLocked
+from telemetry.store.logins import give_login
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query, sql_folder
 from telemetry.store.session import Connection, Session
@@ -19,18 +22,20 @@ from telemetry.store.tiers import Tier, in_use, prepare
 log = logging.getLogger(__name__)
 
 LOCK_TRIES = 20
+NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
-def migrate(session: Session, *, lease: float = 15.0) -> list[str]:
+def migrate(session: Session, *, lease: float = 15.0, logins: Mapping[str, str] = NOBODY) -> list[str]:
     """Bring the schema up to date; the names of the files applied now, empty when there was nothing to do.
 
     `session` is the owner's, with a short lock timeout: a statement that waits for a lock makes everyone
-    behind it wait too, so it gives up, ends writers stuck for two leases, and tries again.
+    behind it wait too, so it gives up, ends writers stuck for two leases, and tries again. `logins` are URLs by the
+    group (`logins.WRITER`, `logins.READER`) that their user is to be a member of; each is given its password.
     """
     for attempt in range(LOCK_TRIES):
         try:
             with session.use() as connection:
-                return _migrate(connection)
+                return _migrate(connection, logins)
         except StoreLocked:
             if attempt == LOCK_TRIES - 1:
                 raise
@@ -39,7 +44,7 @@ def migrate(session: Session, *, lease: float = 15.0) -> list[str]:
     raise AssertionError("unreachable")
 
 
-def _migrate(connection: Connection) -> list[str]:
+def _migrate(connection: Connection, logins: Mapping[str, str]) -> list[str]:
     connection.execute(query("migration_lock"))
     connection.add_notice_handler(_warn)
     try:
@@ -51,6 +56,8 @@ def _migrate(connection: Connection) -> list[str]:
                 connection.execute(_text(name))
                 connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", (name,))
         _reapply(connection)
+        for group, url in logins.items():  # behind the same lock: two at once would get in each other's way
+            give_login(connection, group=group, url=url)
     finally:
         connection.remove_notice_handler(_warn)
         if not connection.broken:

@@ -32,13 +32,18 @@ class StreamerHooks(Hooks):
 
     def __init__(self, metrics: StreamerMetrics) -> None:
         self.metrics = metrics
+        self._waits = False
 
     def on_publish(self, rows: int, seconds: float, new: bool) -> None:
         """Time to hand over a message."""
+        self._waits = False
         self.metrics.publish_seconds.observe(seconds)
 
     def on_wait(self, seconds: float) -> None:
-        """Time spent waiting for room."""
+        """Time spent waiting for room: told about once a second, so a message that waits counts at the first word."""
+        if not self._waits:
+            self.metrics.backpressure_waits.inc()
+        self._waits = True
         self.metrics.backpressure_seconds.inc(seconds)
 
 
@@ -52,6 +57,18 @@ class CollectorHooks(Hooks):
         """Work taken over from another collector."""
         if redelivered:
             self.metrics.messages_redelivered.inc(messages)
+
+    def on_release(self, messages: int, spent: bool) -> None:
+        """Work handed back."""
+        self.metrics.messages_released.inc(messages)
+
+    def on_lost(self, messages: int) -> None:
+        """Work that another collector has now."""
+        self.metrics.messages_lost.inc(messages)
+
+    def on_disconnect(self, error: str) -> None:
+        """The queue's server is away."""
+        self.metrics.queue_disconnects.inc()
 
 
 def database_url_of(values: Values) -> str:
@@ -104,6 +121,7 @@ def health_server(values: Values, health: Health, metrics: RoleMetrics) -> Itera
     if port is None:
         yield
         return
+    metrics.watch(health)
     server = HealthServer(health=health, registry=metrics.registry, port=port, host=values["health_host"])
     try:
         server.start()

@@ -71,6 +71,7 @@ class Worker:
         self.breaker, self.metrics, self.stop = breaker, metrics, stop
         self.patience = Patience(writer=writer, metrics=metrics, stop=stop)
         self._refused: list[Refused] = []
+        self._in_hand = 0, 0  # messages, and readings in them
         self._again = False  # what is tried was refused, and counted, before
 
     @property
@@ -92,13 +93,24 @@ class Worker:
     def settle(self, batch: Batch) -> None:
         """Store, dead-letter or skip every message of a batch; afterwards all of them may be acknowledged."""
         self._refused = []
-        self._take(batch, batch.messages)
-        self._bury(batch)
+        try:
+            self._take(batch, batch.messages)
+            self._bury(batch)
+        finally:
+            self._hand_on(*self._in_hand)
 
     def _take(self, batch: Batch, messages: Sequence[Message]) -> None:
-        self.metrics.messages_received.inc(len(messages))
-        self.metrics.rows_received.inc(sum(message.rows for message in messages))
+        count, rows = len(messages), sum(message.rows for message in messages)
+        self.metrics.messages_received.inc(count)
+        self.metrics.rows_received.inc(rows)
+        self._hand_on(-count, -rows)
         self._try(batch, messages)
+
+    def _hand_on(self, count: int, rows: int) -> None:
+        """So many are no longer in hand; below 0: more are."""
+        self._in_hand = self._in_hand[0] - count, self._in_hand[1] - rows
+        self.metrics.backlog_messages.dec(count)
+        self.metrics.backlog_rows.dec(rows)
 
     def _try(self, batch: Batch, messages: Sequence[Message]) -> None:
         """Store or skip these, each id but once among them; what cannot be is in `_refused` then."""
@@ -138,9 +150,7 @@ class Worker:
         """A replay: its gate is the dead block itself."""
         dead_id = parcel.dead_id or 0
         try:
-            standing = self.patience.insist(
-                batch, lambda: self.writer.store_replayed(parcel.block, dead_id), losses=POISON_LOSSES
-            )
+            standing = self.patience.insist(batch, lambda: self._store_replayed(parcel, dead_id), losses=POISON_LOSSES)
         except Exception as error:
             if isinstance(error, Draining):
                 raise
@@ -160,17 +170,27 @@ class Worker:
 
     def _store(self, parcels: Sequence[Parcel]) -> list[Standing]:
         with self.metrics.transaction_seconds.time():
-            return self.writer.store([parcel.block for parcel in parcels])
+            standings = self.writer.store([parcel.block for parcel in parcels])
+        self.metrics.transactions.inc()
+        return standings
+
+    def _store_replayed(self, parcel: Parcel, dead_id: int) -> Standing:
+        with self.metrics.transaction_seconds.time():
+            standing = self.writer.store_replayed(parcel.block, dead_id)
+        self.metrics.transactions.inc()
+        return standing
 
     def _conclude(self, batch: Batch, parcel: Parcel, standing: Standing) -> None:
         block = parcel.block
         if standing is Standing.STORED:
             self.breaker.mended() if self._again else self.breaker.done()
+            self.metrics.messages_stored.inc()
             self.metrics.rows_stored.inc(block.stored)
             self.metrics.rows_blank.inc(block.blank)
             self.metrics.rows_rejected.inc(len(block.rejected))
             self.metrics.publish_to_stored_seconds.observe(_age(parcel.message))
-            log_event(log, logging.DEBUG, "stored a block", id=block.id, rows=block.rows)
+            entry = parcel.message.entry
+            log_event(log, logging.DEBUG, "stored a block", id=block.id, entry=entry, rows=block.rows)
         elif standing is Standing.UNKNOWN:
             self._refuse(parcel.message, "not reserved: no streamer has announced rows of this source")
         elif standing is Standing.OTHER:
@@ -220,7 +240,9 @@ class Worker:
         known = len(self._refused)
         self._take(batch, messages)
         held = {refused.message.entry for refused in self._refused}
-        batch.ack([message for message in batch.open if message.entry not in held])
+        settled = [message for message in batch.open if message.entry not in held]
+        batch.ack(settled)
+        self._hand_on(len(settled), sum(message.rows for message in settled))
         return bool(messages) and len(self._refused) == known
 
     def _try_again(self, batch: Batch, count: int) -> int:
@@ -245,7 +267,8 @@ class Worker:
             self._skipped(message.id, reason)
             return
         self.metrics.messages_dead.inc()
-        log_event(log, logging.ERROR, "dead-lettered a message", id=message.id, why=reason)
+        self.metrics.rows_dead.inc(message.rows)
+        log_event(log, logging.ERROR, "dead-lettered a message", id=message.id, entry=message.entry, why=reason)
 
     def _skipped(self, id: str, why: str) -> None:
         self.metrics.messages_stale.inc()

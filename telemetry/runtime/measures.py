@@ -30,7 +30,7 @@ class Measure:
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _ROWS = (1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 25_000.0, 50_000.0)
 _BYTES = (1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 4_194_304.0)
-_ANSWERS = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_ANSWERS = (0.01, 0.05, 0.25, 1.0, 2.5, 10.0)  # few: they are kept for each part of the API
 
 _BUILD = "1, with the version that runs: compare the replicas of a rollout."
 _READY = "1 while a check of /readyz is fine, 0 while it is not: which dependency this process waits for."
@@ -203,7 +203,7 @@ STORE = (
         _gauge("unsettled_blocks", "Blocks reserved and not settled, queued ones too: grows while the way is stuck."),
         _gauge(
             "oldest_unsettled_age_seconds",
-            "How long the longest unsettled block is overdue, else 0: far above the lease, nobody publishes or stores it.",
+            "How long the longest unsettled block is overdue, else 0: far above the lease, nobody stores it.",
         ),
         _gauge("dead_blocks", "Messages that wait in dead_blocks for a replay: any at all wants a look."),
         _gauge("dead_rows", "Readings in them: what is missing until they are replayed."),
@@ -219,7 +219,7 @@ GPUS = (
     ),
     _gauge(
         "telemetry_gpus_series",
-        "Series by what became of them: exported, stale (too old, left out) or cut (beyond the most that is shown).",
+        "Series by what became of them: exported, or cut (at least so many beyond the most that is shown).",
         "state",
     ),
     _gauge(

@@ -1,22 +1,39 @@
-"""The metrics of streamers and collectors, each with the reason why one would look at it.
+"""What each role counts, on a registry of its own.
 
-The only importer of prometheus_client among the pipeline's rooms. What does not live here: the
-API's metrics (webapi) and serving them (`health`).
+The only importer of prometheus_client among the pipeline's rooms, beside its neighbours here. What does not live here:
+the names and what they are good for (`measures`), serving them (`health`, `exposition`).
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily
 
 from telemetry import __version__
+from telemetry.runtime.health import Health
+from telemetry.runtime.measures import BY_NAME, Measure
 
-__all__ = ["CollectorMetrics", "StreamerMetrics", "new_registry"]
+__all__ = ["ApiMetrics", "CollectorMetrics", "StreamerMetrics", "new_registry"]
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+REASONS = frozenset(
+    (
+        *("fields", "longer", "its", "timestamp", "metric_name", "gpu_id", "device", "uuid", "model_name", "hostname"),
+        *("container", "pod", "namespace", "value", "labels_raw"),
+    )
+)
+"""First words of a rejection's reason that are told apart: the field, or the fault. All others are `other`: a wide file
+has a column for each metric, and names them."""
 
 
 def new_registry() -> CollectorRegistry:
-    """Give an empty registry, for rooms that may not import prometheus_client."""
+    """Give an empty registry, for rooms that may not import prometheus_client.
+
+    Its counters do not say when they were made: that would double their number, and `process_start_time_seconds` tells.
+    """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own
     return CollectorRegistry(auto_describe=True)
 
 
@@ -27,27 +44,39 @@ class RoleMetrics:
         self.registry = registry or new_registry()
         self._prefix = f"telemetry_{role}_"
         self._known: dict[str, Counter | Gauge | Histogram] = {}
-        build = self.gauge("build_info", "Which version runs: compare the replicas of a rollout.", "version")
-        build.labels(version=version).set(1)
+        self.gauge("build_info", "max").labels(version=version).set(1)
 
-    def counter(self, name: str, why: str, *labels: str) -> Counter:
+    def counter(self, name: str) -> Counter:
         """Register `telemetry_<role>_<name>_total`."""
-        metric = Counter(f"{self._prefix}{name}_total", why, labels, registry=self.registry)
+        one = self._measure(f"{name}_total")
+        metric = Counter(one.name, one.why, one.labels, registry=self.registry)
         self._known[name] = metric
         return metric
 
-    def gauge(self, name: str, why: str, *labels: str) -> Gauge:
-        """Register `telemetry_<role>_<name>`."""
-        metric = Gauge(f"{self._prefix}{name}", why, labels, registry=self.registry)
+    def gauge(self, name: str, of_workers: str = "livesum") -> Gauge:
+        """Register `telemetry_<role>_<name>`; `of_workers` says what several processes of one role give together."""
+        one = self._measure(name)
+        metric = Gauge(
+            one.name,
+            one.why,
+            one.labels,
+            registry=self.registry,
+            multiprocess_mode=of_workers,  # type: ignore[arg-type]  # a literal of the library's
+        )
         self._known[name] = metric
         return metric
 
-    def seconds(self, name: str, why: str) -> Histogram:
-        """Register the histogram `telemetry_<role>_<name>_seconds`."""
-        full = f"{self._prefix}{name}_seconds"
-        metric = Histogram(full, why, registry=self.registry, buckets=_SECONDS)
-        self._known[f"{name}_seconds"] = metric
+    def histogram(self, name: str) -> Histogram:
+        """Register the histogram `telemetry_<role>_<name>`."""
+        one = self._measure(name)
+        metric = Histogram(one.name, one.why, one.labels, registry=self.registry, buckets=one.buckets)
+        self._known[name] = metric
         return metric
+
+    def watch(self, health: Health) -> None:
+        """Tell of this process too: its checks as `ready`, its processor time, memory and files as `process_*`."""
+        self.registry.register(_Checks(self._measure("ready"), health))
+        ProcessCollector(registry=self.registry)
 
     def snapshot(self) -> dict[str, float]:
         """Totals by name, summed over labels; a histogram gives `_count` and `_sum`."""
@@ -60,36 +89,49 @@ class RoleMetrics:
                     totals[key] = totals.get(key, 0.0) + sample.value
         return totals
 
+    def _measure(self, name: str) -> Measure:
+        return BY_NAME[self._prefix + name]
+
+
+class _Checks:
+    """The checks of a role's readiness, as they are when they are asked for."""
+
+    def __init__(self, measure: Measure, health: Health) -> None:
+        self._measure, self._health = measure, health
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._measure.name, self._measure.why, labels=self._measure.labels)
+        for name, ok, _ in self._health.readiness().checks:
+            family.add_metric([name], float(ok))
+        yield family
+
 
 class StreamerMetrics(RoleMetrics):
     """What a streamer did: read = blank + rejected + published, when nothing is under way."""
 
     def __init__(self, registry: CollectorRegistry | None = None, *, version: str = __version__) -> None:
         super().__init__("streamer", registry, version)
-        self.rows_read = self.counter(
-            "rows_read", "Readings taken from the source: flat while the queue is not full means a stuck source."
-        )
-        self.rows_blank = self.counter(
-            "rows_blank", "Readings with DCGM's 'no value': a rise means that a field is not supported by a GPU."
-        )
-        self.rows_rejected = self.counter(
-            "rows_rejected", "Readings that cannot be used, by reason: should stay at 0; the rows are kept.", "reason"
-        )
-        self.rows_published = self.counter(
-            "rows_published", "Readings handed to the queue: its rate is this streamer's real throughput."
-        )
-        self.blocks_published = self.counter(
-            "blocks_published", "Messages handed to the queue: rows over blocks is the size of a message."
-        )
-        self.blocks_republished = self.counter(
-            "blocks_republished", "Messages published again: a rise means a died streamer or a queue that lost data."
-        )
-        self.publish_seconds = self.seconds(
-            "publish", "Time to hand over one message, waiting for room included: grows before the queue is full."
-        )
-        self.backpressure_seconds = self.counter(
-            "backpressure_seconds", "Time spent waiting for room: close to 1 per second means too few collectors."
-        )
+        self.rows_read = self.counter("rows_read")
+        self.rows_blank = self.counter("rows_blank")
+        self.rows_rejected = self.counter("rows_rejected")
+        self.rows_published = self.counter("rows_published")
+        self.rows_dead = self.counter("rows_dead")
+        self.pending_rows = self.gauge("pending_rows")
+        self.blocks_published = self.counter("blocks_published")
+        self.blocks_republished = self.counter("blocks_republished")
+        self.blocks_split = self.counter("blocks_split")
+        self.block_rows = self.histogram("block_rows")
+        self.block_bytes = self.histogram("block_bytes")
+        self.publish_seconds = self.histogram("publish_seconds")
+        self.backpressure_waits = self.counter("backpressure_waits")
+        self.backpressure_seconds = self.counter("backpressure_seconds")
+        self.queue_disconnects = self.counter("queue_disconnects")
+
+    def rejected(self, reasons: Iterable[str]) -> None:
+        """Count the rejected readings of a block by what their reasons begin with."""
+        words = Tally("fields" if reason[:1].isdigit() else reason.partition(" ")[0] for reason in reasons)
+        for word, count in words.items():
+            self.rows_rejected.labels(reason=word if word in REASONS else "other").inc(count)
 
 
 class CollectorMetrics(RoleMetrics):
@@ -97,37 +139,46 @@ class CollectorMetrics(RoleMetrics):
 
     def __init__(self, registry: CollectorRegistry | None = None, *, version: str = __version__) -> None:
         super().__init__("collector", registry, version)
-        self.messages_received = self.counter(
-            "messages_received", "Messages taken from the queue: flat while the queue is deep means a stuck collector."
-        )
-        self.rows_received = self.counter("rows_received", "Readings in those messages: the load on this collector.")
-        self.rows_stored = self.counter(
-            "rows_stored", "Readings committed to the database: its rate is this collector's real throughput."
-        )
-        self.rows_blank = self.counter(
-            "rows_blank", "Readings with DCGM's 'no value', counted with the commit: explains received minus stored."
-        )
-        self.rows_rejected = self.counter(
-            "rows_rejected", "Unusable readings that were stored with their reason: should stay at 0."
-        )
-        self.messages_stale = self.counter(
-            "messages_stale", "Messages that were settled before, so only acknowledged: the work saved from doubling."
-        )
-        self.messages_dead = self.counter(
-            "messages_dead", "Messages dead-lettered with their payload: any at all wants a look at the queue's dead."
-        )
-        self.messages_redelivered = self.counter(
-            "messages_redelivered", "Messages taken over from another collector: a rise means that collectors die."
-        )
-        self.transaction_seconds = self.seconds(
-            "transaction", "Time of one gate, COPY and commit: the database's share of the latency."
-        )
-        self.publish_to_stored_seconds = self.seconds(
-            "publish_to_stored", "Age of a message at its commit: what a user feels as freshness."
-        )
-        self.breaker_open = self.gauge(
-            "breaker_open", "1 while a flood of refused messages is held instead of dead-lettered: look at /readyz."
-        )
-        self.write_errors = self.counter(
-            "write_errors", "Failed transactions by kind: outage, conflict or data say where to look.", "kind"
-        )
+        self.messages_received = self.counter("messages_received")
+        self.rows_received = self.counter("rows_received")
+        self.backlog_messages = self.gauge("backlog_messages")
+        self.backlog_rows = self.gauge("backlog_rows")
+        self.transactions = self.counter("transactions")
+        self.messages_stored = self.counter("messages_stored")
+        self.rows_stored = self.counter("rows_stored")
+        self.rows_blank = self.counter("rows_blank")
+        self.rows_rejected = self.counter("rows_rejected")
+        self.messages_stale = self.counter("messages_stale")
+        self.messages_dead = self.counter("messages_dead")
+        self.rows_dead = self.counter("rows_dead")
+        self.messages_redelivered = self.counter("messages_redelivered")
+        self.messages_released = self.counter("messages_released")
+        self.messages_lost = self.counter("messages_lost")
+        self.transaction_seconds = self.histogram("transaction_seconds")
+        self.publish_to_stored_seconds = self.histogram("publish_to_stored_seconds")
+        self.write_errors = self.counter("write_errors")
+        self.breaker_open = self.gauge("breaker_open")
+        self.queue_disconnects = self.counter("queue_disconnects")
+
+
+class ApiMetrics(RoleMetrics):
+    """What a server answered, and how long that took. Its workers are processes: what they count is added up."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, version: str = __version__) -> None:
+        super().__init__("api", registry, version)
+        self.workers = self.gauge("workers")
+        self.requests = self.counter("requests")
+        self.responses = self.counter("responses")
+        self.route_seconds = self.counter("route_seconds")
+        self.request_duration_seconds = self.histogram("request_duration_seconds")
+        self.connections_in_use = self.gauge("database_connections_in_use")
+        self.connections_limit = self.gauge("database_connections_limit")
+        self.connection_timeouts = self.counter("database_connection_timeouts")
+        self.streams_open = self.gauge("streams_open")
+
+    def answered(self, method: str, route: str, group: str, status: int, seconds: float) -> None:
+        """Count one answer. `route` and `group` are of the routes that there are, `method` of those they take."""
+        self.requests.labels(method=method, route=route, status=f"{status // 100}xx").inc()
+        self.responses.labels(status=str(status)).inc()
+        self.route_seconds.labels(route=route).inc(seconds)
+        self.request_duration_seconds.labels(group=group).observe(seconds)

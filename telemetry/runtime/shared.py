@@ -6,7 +6,7 @@ share; a server that forks its workers only knows later. What does not live here
 
 from prometheus_client import values
 
-__all__ = ["DIRECTORY", "share_values"]
+__all__ = ["DIRECTORY", "share_values", "shares_values"]
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that names the folder of the shared files."""
@@ -15,3 +15,8 @@ DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 def share_values() -> None:
     """Keep the values of metrics that are made from now on in DIRECTORY, which must be set by now."""
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # the library's own
+
+
+def shares_values() -> bool:
+    """Whether they are kept there."""
+    return bool(values.ValueClass._multiprocess)

@@ -66,6 +66,13 @@ class Publishing:
 
         Raises SourceChanged and StoreError. A stop leaves the block to the next streamer, at no cost in tries.
         """
+        self.metrics.pending_rows.set(reserved.rows)
+        try:
+            self._publish(reserved)
+        finally:
+            self.metrics.pending_rows.set(0)
+
+    def _publish(self, reserved: Reservation) -> None:
         if reserved.tries >= MAX_TRIES:
             self._bury(reserved, f"{reserved.tries} streamers took these rows and none came to publish them")
             return
@@ -77,7 +84,7 @@ class Publishing:
             return
         self._count(block)
         if self._send(block, body):
-            self._published(block, again=reserved.tries > 0)
+            self._published(block, len(body), again=reserved.tries > 0)
         if reserved.tries:
             self.ledger.pardon(reserved.first_row)
 
@@ -101,7 +108,8 @@ class Publishing:
             except BrokerError as error:
                 # Also what waiting alone does not mend, a missing permission say: the rows must not pay for it.
                 self.health.ready("queue", False, str(error))
-                log_event(log, logging.WARNING, "queue unavailable, holding the block", error=error)
+                log_event(log, logging.WARNING, "queue unavailable, holding the block", id=block.id, error=error)
+                self.metrics.queue_disconnects.inc(not away)
                 away = True
                 self._waiting(block)
                 if backoff.wait(self.stop):
@@ -130,15 +138,17 @@ class Publishing:
         if second is None:
             log_event(log, logging.INFO, "left a block that another streamer cut first", first_row=reserved.first_row)
             return
-        log_event(log, logging.INFO, "split a block that is too large for a message", rows=reserved.rows, bytes=size)
+        self.metrics.blocks_split.inc()
+        id = block_id(self.ledger.source, reserved.first_row)
+        log_event(log, logging.INFO, "split a block too large for a message", id=id, rows=reserved.rows, bytes=size)
         # Reading and encoding what is too large took a while of the lease, and each half may be cut again.
         self.health.turned()
         self.ledger.renew(reserved.first_row)
-        self.publish(Reservation(reserved.first_row, keep, reserved.time0, reserved.tries))
+        self._publish(Reservation(reserved.first_row, keep, reserved.time0, reserved.tries))
         self.health.turned()
         rest = self.ledger.claim([second])
         if rest is not None:
-            self.publish(rest)
+            self._publish(rest)
 
     def _bury(self, reserved: Reservation, reason: str) -> None:
         source = self.ledger.source
@@ -155,22 +165,18 @@ class Publishing:
         )
         if self.dead.bury(letter) is not Standing.STORED:
             return  # settled meanwhile: a message of it was in the queue after all
+        self.metrics.rows_dead.inc(reserved.rows)
         log_event(log, logging.ERROR, "dead-lettered rows that cannot be published", id=letter.message_id, why=reason)
 
     def _count(self, block: Block) -> None:
         self.metrics.rows_read.inc(block.rows)
         self.metrics.rows_blank.inc(block.blank)
-        for item in block.rejected:
-            self.metrics.rows_rejected.labels(reason=reason_class(item.reason)).inc()
+        self.metrics.rejected(item.reason for item in block.rejected)
 
-    def _published(self, block: Block, *, again: bool) -> None:
+    def _published(self, block: Block, size: int, *, again: bool) -> None:
         self.metrics.rows_published.inc(block.rows)
         self.metrics.blocks_published.inc()
-        if again:
-            self.metrics.blocks_republished.inc()
-        log_event(log, logging.DEBUG, "published a block", id=block.id, rows=block.rows, again=again)
-
-
-def reason_class(reason: str) -> str:
-    """The first word of a rejection's reason, which names the field or the fault: few values for a metric's label."""
-    return reason.split(" ", 1)[0] if reason and not reason[0].isdigit() else "fields"
+        self.metrics.blocks_republished.inc(again)
+        self.metrics.block_rows.observe(block.rows)
+        self.metrics.block_bytes.observe(size)
+        log_event(log, logging.DEBUG, "published a block", id=block.id, rows=block.rows, bytes=size, again=again)

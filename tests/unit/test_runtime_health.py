@@ -164,3 +164,15 @@ def test_two_roles_in_one_process_share_nothing() -> None:
     first, second = CollectorMetrics(), CollectorMetrics()
     first.rows_stored.inc()
     assert second.snapshot()["rows_stored"] == 0
+
+
+def test_a_served_role_tells_its_checks_and_its_process(health: Health) -> None:
+    metrics = StreamerMetrics()
+    metrics.watch(health)
+    health.ready("redis", True)
+    with HealthServer(health=health, registry=metrics.registry) as server:
+        text = ask(server, "/metrics")[1]
+    assert 'telemetry_streamer_ready{check="redis"} 1.0' in text
+    assert 'telemetry_streamer_ready{check="database"} 0.0' in text
+    assert "process_cpu_seconds_total " in text
+    assert "_created" not in text

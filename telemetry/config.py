@@ -199,6 +199,23 @@ API_BODY_MAX = _s(
     "api-body-max", "API_BODY_MAX", int, 8 << 20, "Bytes of a request's body, at most.", least=1_024, most=1 << 30
 )
 
+MIGRATE_WRITER_URL = _s(
+    "writer-url",
+    "MIGRATE_WRITER_URL",
+    str,
+    None,
+    "Database URL of streamers and collectors, whose user gets this login and the writer's rights. [none is made]",
+    secret=True,
+)
+MIGRATE_READER_URL = _s(
+    "reader-url",
+    "MIGRATE_READER_URL",
+    str,
+    None,
+    "Database URL of the API, whose user gets this login and the reader's rights. [none is made]",
+    secret=True,
+)
+
 STATE = _s("state", "STATE", Path, None, "Folder of the embedded servers. [.telemetry in this folder]")
 EMBEDDED_PG_BIN = _s(
     "embedded-pg-bin", "EMBEDDED_PG_BIN", Path, None, "bin folder of another PostgreSQL to run (one with TimescaleDB)."

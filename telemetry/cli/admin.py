@@ -7,12 +7,13 @@ import click
 
 from telemetry import config as c
 from telemetry.cli import output
-from telemetry.cli.options import LOGS, Finite, json_option, options
+from telemetry.cli.options import LOGS, Finite, Values, json_option, options
 from telemetry.cli.wiring import session_of, start_logs
-from telemetry.config import SETTINGS, check_environment, from_environment
+from telemetry.config import SETTINGS, ConfigError, check_environment, from_environment
 from telemetry.runtime.logs import mask_secrets
 from telemetry.store.accounts import Accounts
-from telemetry.store.errors import StoreDenied, StoreUnavailable
+from telemetry.store.errors import StoreDenied, StoreError, StoreUnavailable
+from telemetry.store.logins import READER, WRITER, check_login
 from telemetry.store.pruning import Pruning
 from telemetry.store.schema import check_migrated
 from telemetry.store.schema import migrate as migrate_schema
@@ -22,21 +23,24 @@ DAY = 86_400.0
 
 
 @click.command()
-@options(c.DATABASE_URL, *LOGS)
+@options(c.DATABASE_URL, c.MIGRATE_WRITER_URL, c.MIGRATE_READER_URL, *LOGS)
 @click.option("--wait", default=0.0, type=Finite(0), help="Seconds to wait for the server.")
 @json_option
 def migrate(as_json: bool, wait: float, **values: Any) -> None:
     """Bring the database's schema up to date; does nothing when it is. Needs the owner's URL.
 
+    With --writer-url and --reader-url it also gives their users these passwords, and the rights of their role.
+
     \b
     telemetry migrate --database-url postgresql://owner@db:5432/telemetry --wait 60
     """
     start_logs(values)
+    logins = logins_of(values)
     until = time.monotonic() + wait
     with session_of(values, "migrate", lock_timeout=MIGRATE_LOCK_TIMEOUT) as session:
         while True:
             try:
-                applied = migrate_schema(session)
+                applied = migrate_schema(session, logins=logins)
                 break
             except StoreUnavailable as error:
                 if isinstance(error, StoreDenied) or time.monotonic() >= until:
@@ -48,6 +52,19 @@ def migrate(as_json: bool, wait: float, **values: Any) -> None:
         output.json({"applied": applied, "tier": tier.value})
     else:
         click.echo(f"{tier.title}: {'applied ' + ', '.join(applied) if applied else 'up to date'}")
+
+
+def logins_of(values: Values) -> dict[str, str]:
+    """The URLs that are to become logins, by their group. Raises ConfigError, which shows nothing of them."""
+    found = {}
+    for setting, group in ((c.MIGRATE_WRITER_URL, WRITER), (c.MIGRATE_READER_URL, READER)):
+        if url := values[setting.flag.replace("-", "_")]:
+            try:
+                check_login(url)
+            except StoreError as error:
+                raise ConfigError(f"--{setting.flag} (or {setting.env}) {error}") from None
+            found[group] = url
+    return found
 
 
 @click.command()

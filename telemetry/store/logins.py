@@ -46,8 +46,9 @@ def give_login(connection: Connection, *, group: str, url: str) -> str:
         for (statement,) in connection.execute(query("login_statements", file="logins.sql"), named).fetchall():
             connection.execute(cast(LiteralString, statement))  # quoted by the server itself
     except psycopg.errors.InsufficientPrivilege:
+        owner = connection.info.user
         raise StoreError(
-            f"names {user}, which {connection.info.user} may not make or change; give {connection.info.user} CREATEROLE "
-            f"and ADMIN OPTION on {user} and {group}, or make {user} by hand and do not name it here"
+            f"names {user}, which {owner} may not make or change; give {owner} CREATEROLE, and ADMIN OPTION on {user} "
+            f"and {group}, or make {user} by hand and do not name it here"
         ) from None
     return user

@@ -177,6 +177,14 @@ API_WRITER_URL = _s(
     "Database URL of a writer, for what the API's reader may not do: replaying rows that no streamer could publish.",
     secret=True,
 )
+API_ACCESS_LOG = _s(
+    "access-log",
+    "API_ACCESS_LOG",
+    str,
+    "off",
+    "Whether each request is a line in the log, with its id, status and seconds.",
+    choices=("off", "on"),
+)
 API_METRICS_AUTH = _s(
     "metrics-auth", "API_METRICS_AUTH", str, "off", "Whether /metrics needs a token too.", choices=("off", "on")
 )

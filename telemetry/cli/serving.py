@@ -51,6 +51,7 @@ def options_of(values: Values) -> ApiOptions:
         export_timeout=values["export_timeout"],
         streams=values["api_streams"],
         tokens=tokens_of(values),
+        access_log=values["access_log"] == ON,
         metrics_auth=values["metrics_auth"] == ON,
         cors_origins=origins_of(values),
         local_names=None if values["api_tokens"] else frozenset({values["api_host"]}),

@@ -11,7 +11,7 @@
 {{/* What is fetched, where anything is: the address, or the file that a Secret of one's own has it in. */}}
 {{- define "telemetry.fetches" -}}
 {{- $url := dig "url" dict (include "telemetry.source" . | fromYaml) -}}
-{{- if $url.existingSecret }}@/etc/telemetry/address/address{{ else }}{{ $url.address }}{{ end -}}
+{{- if $url.existingSecret }}@/etc/telemetry/address/address{{ else }}{{ $url.address | default "" }}{{ end -}}
 {{- end }}
 
 {{- define "telemetry.sourceFile" -}}

@@ -1,0 +1,133 @@
+"""The alerts of GPUs, from the API's `/metrics/gpus`: what DCGM said last of each board.
+
+Every API pod tells the same, and a MIG board has a series for each instance: the largest counts, once for each board.
+What a source does not export is absent, and fires nothing. A board is told by host and number: there one can go.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from telemetry.catalog import XID_TEXT
+from telemetry.monitoring import thresholds as limit
+from telemetry.monitoring.alerts import Alert
+
+__all__ = ["BOARD", "GPUS"]
+
+BOARD: Final = "Hostname, gpu, UUID, modelName"
+_WHO = "{{ $labels.Hostname }}, GPU {{ $labels.gpu }} ({{ $labels.UUID }})"
+_SEEN = "telemetry_gpu_last_seen_timestamp_seconds"
+_NOW = "0m"
+"""What a board says of a fault stays until it is reset: there is nothing to wait for."""
+
+
+def _worst(expr: str) -> str:
+    return f"max by ({BOARD}) ({expr})"
+
+
+def _xid(severity: Literal["critical", "warning"]) -> Alert:
+    """XIDs of one severity. The code is a label, so that a second one is another alert."""
+    texts = {code: xid.text for code, xid in XID_TEXT.items() if xid.severity == severity}
+    codes = " or ".join(f"DCGM_FI_DEV_XID_ERRORS == {code}" for code in texts)
+    told = "".join(f'{{{{ if eq $labels.xid "{code}" }}}}{text}{{{{ end }}}}' for code, text in texts.items())
+    action = {
+        "critical": "Drain the host of work, keep `nvidia-bug-report.sh`, reset the GPU or restart the host.",
+        "warning": "Restart the applications that used the GPU; reset it when it is free.",
+    }
+    return Alert(
+        f"TelemetryGpuXid{severity.capitalize()}",
+        severity,
+        f'count_values by ({BOARD}) ("xid", {codes})',
+        _NOW,
+        f"{_WHO}: XID {{{{ $labels.xid }}}}, {told}.",
+        action[severity],
+    )
+
+
+def _throttled(counter: str, reasons: str) -> str:
+    """The share of the last five minutes: by the board's own counter, else by its reasons, every half minute."""
+    return _worst(f"rate({counter}[5m]) / 1e9 or avg_over_time(({reasons} > bool 0)[5m:30s])")
+
+
+_REASONS = "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS"
+_HEAT = f"floor({_REASONS} / 32) % 4"  # 0x20 software's, 0x40 hardware's thermal slowdown
+_BRAKE = f"floor({_REASONS} / 128) % 2"  # 0x80 the hardware's power brake; 0x4, the power cap, is daily life
+
+GPUS: Final = (
+    _xid("critical"),
+    _xid("warning"),
+    Alert(
+        "TelemetryGpuRowRemapFailed",
+        "critical",
+        f"{_worst('DCGM_FI_DEV_ROW_REMAP_FAILURE')} > 0",
+        _NOW,
+        f"{_WHO}: memory rows could not be remapped.",
+        "Take the GPU out of use and have it replaced: it has no spare rows left.",
+    ),
+    Alert(
+        "TelemetryGpuRowRemapPending",
+        "warning",
+        f"{_worst('DCGM_FI_DEV_ROW_REMAP_PENDING')} > 0",
+        limit.SLOW,
+        f"{_WHO}: memory rows wait to be remapped.",
+        "Reset the GPU when its work is done: until then it runs on a row that had errors.",
+    ),
+    Alert(
+        "TelemetryGpuEccUncorrectable",
+        "critical",
+        f"{_worst('DCGM_FI_DEV_ECC_DBE_VOL_TOTAL')} > 0",
+        _NOW,
+        f"{_WHO}: {{{{ $value | humanize }}}} uncorrectable memory errors since its driver was loaded.",
+        "Drain it of work and reset it; what ran at that time may have computed nonsense.",
+    ),
+    Alert(
+        "TelemetryGpuThermalThrottling",
+        "warning",
+        f"{_throttled('DCGM_FI_DEV_THERMAL_VIOLATION', _HEAT)} > {limit.THERMAL_SHARE}",
+        limit.USUAL,
+        f"{_WHO} is slowed down by heat {{{{ $value | humanizePercentage }}}} of the time.",
+        "Look at the host's fans, air and neighbours: one GPU is a fan or paste, a whole rack is the room.",
+    ),
+    Alert(
+        "TelemetryGpuPowerThrottling",
+        "info",
+        f"{_throttled('DCGM_FI_DEV_POWER_VIOLATION', _BRAKE)} > {limit.POWER_SHARE}",
+        limit.LONG,
+        f"{_WHO} is slowed down by its power limit {{{{ $value | humanizePercentage }}}} of the time.",
+        "Compare its power limit with that of its neighbours; at equal limits this is full load, nothing else.",
+    ),
+    Alert(
+        "TelemetryGpuMissing",
+        "critical",
+        f"""
+        time() - max by (Hostname, gpu) ({_SEEN}) > {limit.GPU_SILENCE:g}
+        and on (Hostname)
+        time() - max by (Hostname) ({_SEEN}) < {limit.GPU_SILENCE:g}
+        """,
+        limit.USUAL,
+        "{{ $labels.Hostname }}, GPU {{ $labels.gpu }} was last heard of {{ $value | humanizeDuration }} ago; "
+        "its host goes on.",
+        "Look at the host with `nvidia-smi -L` and `dmesg | grep -i xid`: it may have fallen off the bus.",
+    ),
+    Alert(
+        "TelemetryHostStale",
+        "warning",
+        f"""
+        time() - max by (Hostname) ({_SEEN}) > {limit.GPU_SILENCE:g}
+        and on ()
+        time() - max({_SEEN}) < {limit.GPU_SILENCE:g}
+        """,
+        limit.USUAL,
+        "{{ $labels.Hostname }} was last heard of {{ $value | humanizeDuration }} ago; other hosts go on.",
+        "Look whether the host is up, then at its exporter.",
+    ),
+    Alert(
+        "TelemetryGpuSeriesCut",
+        "warning",
+        'max without (instance, pod) (telemetry_gpus_series{state="cut"}) > 0',
+        limit.SLOW,
+        "{{ $value | humanize }} series are beyond the most that /metrics/gpus shows: alerts do not see them.",
+        "Let the fleet be watched in parts, or from the database with the dashboards.",
+    ),
+)
+"""All of them, the gravest first."""

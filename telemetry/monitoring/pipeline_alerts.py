@@ -1,0 +1,180 @@
+"""The alerts of the pipeline: queue, collectors, streamers, database, API.
+
+Gauges of the queue and the database come from every API pod alike, so the largest counts. Where they are absent, as
+they are while Redis or the database is away, nothing fires but the alert that says so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from telemetry.monitoring import thresholds as limit
+from telemetry.monitoring.alerts import Alert
+
+__all__ = ["PIPELINE"]
+
+
+def _any(expr: str) -> str:
+    """What all API pods say alike, once."""
+    return f"max without (instance, pod) ({expr})"
+
+
+def _quantile(metric: str) -> str:
+    return f"histogram_quantile(0.95, sum by (namespace, le) (rate({metric}_bucket[5m])))"
+
+
+_FILL = _any("telemetry_queue_depth_messages / telemetry_queue_capacity_messages")
+_DEPTH = _any("telemetry_queue_depth_messages")
+
+QUEUE: Final = (
+    Alert(
+        "TelemetryQueueNearlyFull",
+        "warning",
+        f"{_FILL} > {limit.QUEUE_FILL}",
+        limit.SLOW,
+        "The queue has been more than {{ $value | humanizePercentage }} full for ten minutes: streamers wait.",
+        "See whether collectors or the database are the bottleneck; add collectors if the database is not busy.",
+    ),
+    Alert(
+        "TelemetryOldestMessageStuck",
+        "warning",
+        f"{_any('telemetry_queue_oldest_age_seconds')} > {limit.OLDEST_MESSAGE:g}",
+        limit.USUAL,
+        "The oldest message has been in the queue for {{ $value | humanizeDuration }}.",
+        "Look at `telemetry queue stats`: who holds it, and for how long.",
+    ),
+    Alert(
+        "TelemetryNoProgress",
+        "critical",
+        f"""
+        {_any("min_over_time(telemetry_queue_depth_messages[5m])")} > 0
+        and
+        {_any("rate(telemetry_queue_acked_messages_total[5m]) + rate(telemetry_queue_dead_messages_total[5m])")} == 0
+        """,
+        limit.QUICK,
+        "{{ $value | humanize }} messages or more are in the queue, and none has been settled for five minutes.",
+        "Look at the collectors' /readyz and log: they say what they wait for.",
+    ),
+    Alert(
+        "TelemetryDeadLetters",
+        "warning",
+        f"{_any('telemetry_store_dead_blocks')} > 0 or {_any('telemetry_queue_dead_letters')} > 0",
+        limit.QUICK,
+        "Messages that could not be stored wait for a decision: {{ $value | humanize }}.",
+        "Read the reasons with `telemetry queue dead list`; replay after a fix, drop what is of no use.",
+    ),
+    Alert(
+        "TelemetryRedisAway",
+        "critical",
+        "telemetry_redis_up == 0",
+        limit.QUICK,
+        "The queue's server does not answer {{ $labels.instance }}: nothing is published or stored.",
+        "Look at the Redis pod or service, its memory and the network to it; nothing is lost meanwhile.",
+    ),
+)
+
+COLLECTORS: Final = (
+    Alert(
+        "TelemetryCollectorAbsent",
+        "critical",
+        f"{_any('telemetry_queue_consumers')} == 0 and {_DEPTH} > 0",
+        limit.USUAL,
+        "Messages wait in the queue, and no collector has asked for them for five minutes.",
+        "Start a collector; look why the last ones ended.",
+    ),
+    Alert(
+        "TelemetryBreakerOpen",
+        "critical",
+        "telemetry_collector_breaker_open > 0",
+        limit.QUICK,
+        "{{ $labels.instance }} holds its messages back, because the database refuses nearly all of them.",
+        "Read the reason at its /readyz: most often a schema that was not migrated; it goes on by itself then.",
+    ),
+    Alert(
+        "TelemetryFreshnessLag",
+        "warning",
+        f"{_quantile('telemetry_collector_publish_to_stored_seconds')} > {limit.FRESHNESS:g}",
+        limit.SLOW,
+        "One message of twenty takes longer than {{ $value | humanizeDuration }} from the queue to the database.",
+        "Compare with the time of transactions: if that is short, collectors are too few.",
+    ),
+    Alert(
+        "TelemetryDatabaseSlow",
+        "warning",
+        f"{_quantile('telemetry_collector_transaction_seconds')} > {limit.TRANSACTION:g}",
+        limit.SLOW,
+        "One transaction of twenty takes the database longer than {{ $value | humanizeDuration }}.",
+        "Look at the database's disk, locks and processor; more collectors would make it worse.",
+    ),
+    Alert(
+        "TelemetryDatabaseAway",
+        "critical",
+        "telemetry_database_up == 0",
+        limit.QUICK,
+        "The database does not answer {{ $labels.instance }}: nothing is stored, and questions fail.",
+        "Look at the database, its disk and connections; collectors hold what they have and go on by themselves.",
+    ),
+    Alert(
+        "TelemetryBlocksUnsettled",
+        "warning",
+        f"{_any('telemetry_store_oldest_unsettled_age_seconds')} > {limit.UNSETTLED:g}",
+        limit.USUAL,
+        "A block of readings has been overdue for {{ $value | humanizeDuration }}: nobody publishes or stores it.",
+        "Start a streamer of the source that `telemetry verify` names: only that can read its rows again.",
+    ),
+)
+
+ENDS: Final = (
+    Alert(
+        "TelemetryNothingRead",
+        "warning",
+        f"""
+        sum by (namespace) (rate(telemetry_streamer_rows_read_total[10m])) == 0
+        unless on (namespace) ({_FILL} > {limit.QUEUE_FILL} or telemetry_redis_up == 0 or telemetry_database_up == 0)
+        """,
+        limit.SLOW,
+        "Streamers run, the queue has room, and no reading was taken from the source for ten minutes.",
+        "Look at the streamers' log: the source may have ended, stand still or be out of reach.",
+    ),
+    Alert(
+        "TelemetryRowsRejected",
+        "warning",
+        f"""
+        sum by (namespace) (rate(telemetry_streamer_rows_rejected_total[15m]))
+        / sum by (namespace) (rate(telemetry_streamer_rows_read_total[15m])) > {limit.REJECTED_SHARE}
+        """,
+        limit.SLOW,
+        "{{ $value | humanizePercentage }} of the readings cannot be used and are kept with their reason.",
+        "Read the reasons: `SELECT reason, count(*) FROM rejected_rows GROUP BY reason`.",
+    ),
+    Alert(
+        "TelemetryNotReady",
+        "warning",
+        "telemetry_streamer_ready == 0 or telemetry_collector_ready == 0",
+        limit.SLOW,
+        "{{ $labels.instance }} is not ready: its check {{ $labels.check }} has failed for ten minutes.",
+        "Ask its /readyz, which says why in a line.",
+    ),
+    Alert(
+        "TelemetryApiErrors",
+        "warning",
+        f"""
+        sum by (namespace) (rate(telemetry_api_requests_total{{status="5xx"}}[5m]))
+        / sum by (namespace) (rate(telemetry_api_requests_total[5m])) > {limit.API_ERROR_SHARE}
+        """,
+        limit.SLOW,
+        "The API answers {{ $value | humanizePercentage }} of all requests with an error of its own.",
+        "Look at its log for status=5, and whether the database is slow: 503 is a question that took too long.",
+    ),
+    Alert(
+        "TelemetryApiConnectionsShort",
+        "warning",
+        "increase(telemetry_api_database_connection_timeouts_total[10m]) > 0",
+        limit.SLOW,
+        "{{ $value | humanize }} questions at {{ $labels.instance }} got no database connection within ten minutes.",
+        "Look for slow questions (telemetry_api_route_seconds_total), then add API pods or threads.",
+    ),
+)
+
+PIPELINE: Final = QUEUE + COLLECTORS + ENDS
+"""All of them, in the order in which a reading goes."""

@@ -1,0 +1,41 @@
+"""Every number at which somebody is told, once: alerts fire beyond them, dashboards colour by them.
+
+Shares are of 1, ages and lags in seconds, durations as Prometheus writes them.
+"""
+
+from typing import Final
+
+QUEUE_FILL: Final = 0.8
+"""Of the capacity: from here on producers halve their blocks (`broker.producer`)."""
+OLDEST_MESSAGE: Final = 60.0
+"""Four leases: whoever held it has lost it three times by then."""
+FRESHNESS: Final = 10.0
+"""From publishing to stored, for 95 of 100 messages. Beyond 30 s the histogram does not tell how long."""
+TRANSACTION: Final = 5.0
+"""Of one gate, COPY and commit: a third of the lease."""
+UNSETTLED: Final = 300.0
+"""How long a block may be overdue: streamers look every 2 s for those that nobody has."""
+REJECTED_SHARE: Final = 0.01
+API_ERROR_SHARE: Final = 0.05
+
+GPU_SILENCE: Final = 300.0
+"""Sources send every 1 to 60 s; Prometheus forgets a series after as long."""
+THERMAL_SHARE: Final = 0.05
+"""Of the time: a GPU that is cooled well is never throttled by heat."""
+POWER_SHARE: Final = 0.5
+"""Of the time: boards at full load touch their limit now and then, by design."""
+HOT_C: Final = (83.0, 87.0)
+"""Warm and hot: NVIDIA's data-centre boards begin to slow down between 83 and 90 C."""
+IDLE_UTIL: Final = 0.0
+"""Per cent, at most, all the time."""
+IDLE_MEMORY: Final = 1_000.0
+"""MiB, at least, all the time: less is what the driver itself keeps."""
+MEMORY_SHARE: Final = (0.9, 0.98)
+FULL: Final = (90.0, 98.0)
+"""Per cent of use: busy, at the limit."""
+
+QUICK: Final = "2m"
+USUAL: Final = "5m"
+SLOW: Final = "10m"
+LONG: Final = "30m"
+"""How long a condition holds before it is told; the longest for what comes and goes by itself."""

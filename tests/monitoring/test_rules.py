@@ -1,0 +1,165 @@
+"""The alerts: each fires and clears at its edges, says what it should, and none fires on a healthy pipeline.
+
+Prometheus' own `promtool test rules` runs all cases in one process.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from telemetry.catalog import METRICS, XID_TEXT
+from telemetry.monitoring.alerts import Alert
+from telemetry.monitoring.written import GROUPS, RULES, written
+from telemetry.runtime.measures import BY_NAME
+from tests.fixtures.promtool import Promtool
+from tests.monitoring.alert_cases import CASES, LIVE, XID, Case, board, queue, seen, store
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "helm-chart"
+RULES_FILE = CHART / RULES
+ALERTS = {alert.name: alert for group in GROUPS.values() for alert in group}
+HEALTHY = (
+    queue(
+        depth_messages="400+0x60",
+        capacity_messages="500+0x60",
+        oldest_age_seconds="3+0x60",
+        consumers="2+0x60",
+        acked_messages_total="0+60x60",
+        dead_messages_total="0+0x60",
+        dead_letters="0+0x60",
+    )
+    | store(dead_blocks="0+0x60", oldest_unsettled_age_seconds="0+0x60")
+    | {
+        'telemetry_redis_up{instance="a"}': "1+0x60",
+        'telemetry_database_up{instance="a"}': "1+0x60",
+        'telemetry_collector_breaker_open{instance="c"}': "0+0x60",
+        'telemetry_collector_ready{instance="c",check="database"}': "1+0x60",
+        'telemetry_streamer_ready{instance="s",check="queue"}': "1+0x60",
+        'telemetry_streamer_rows_read_total{instance="s"}': "0+300000x60",
+        'telemetry_streamer_rows_rejected_total{instance="s",reason="value"}': "0+3x60",
+        'telemetry_collector_transaction_seconds_bucket{le="1"}': "0+60x60",
+        'telemetry_collector_transaction_seconds_bucket{le="+Inf"}': "0+60x60",
+        'telemetry_collector_publish_to_stored_seconds_bucket{le="1"}': "0+60x60",
+        'telemetry_collector_publish_to_stored_seconds_bucket{le="+Inf"}': "0+60x60",
+        'telemetry_api_requests_total{status="5xx"}': "0+0x60",
+        'telemetry_api_requests_total{status="2xx"}': "0+600x60",
+        'telemetry_api_database_connection_timeouts_total{instance="a"}': "0+0x60",
+        'telemetry_gpus_series{state="cut",instance="a"}': "0+0x60",
+    }
+    | LIVE
+    | seen("node-7", 3, "0+60x60")
+    | board(XID, "0+0x60")
+    | board("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "0+0x60")
+    | board("DCGM_FI_DEV_THERMAL_VIOLATION", "7+0x60")
+    | board("DCGM_FI_DEV_CLOCK_THROTTLE_REASONS", "4+0x60")
+)
+CLOUDED = {name: values for name, values in HEALTHY.items() if not re.match("telemetry_(queue|store)_", name)} | {
+    'telemetry_redis_up{instance="a"}': "0+0x60",
+    'telemetry_database_up{instance="a"}': "0+0x60",
+    'telemetry_streamer_rows_read_total{instance="s"}': "9+0x60",
+    'telemetry_streamer_rows_rejected_total{instance="s",reason="value"}': "0+0x60",
+}
+
+
+def test_the_rules_are_the_codes() -> None:
+    assert RULES_FILE.read_text(encoding="utf-8") == written()[RULES]
+
+
+def test_prometheus_takes_the_rules_as_they_are(promtool: Promtool) -> None:
+    said = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES_FILE)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert f"{len(ALERTS)} rules found" in said.stdout
+
+
+def test_each_alert_fires_and_clears_and_says_so_and_no_other_does(promtool: Promtool, tmp_path: Path) -> None:
+    groups = [_group(case) for case in CASES]
+    groups += [_silence("healthy", HEALTHY), _silence("nothing is there", {'up{job="another"}': "1+0x60"})]
+    groups += [_xids()]
+    groups += [_silence("both servers are away", CLOUDED, "TelemetryRedisAway", "TelemetryDatabaseAway")]
+    asked = {"rule_files": [str(RULES_FILE)], "evaluation_interval": "1m", "tests": groups}
+    (tmp_path / "tests.yaml").write_text(json.dumps(asked), encoding="utf-8")
+    said = promtool("test", "rules", tmp_path / "tests.yaml")
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_a_case_that_is_wrong_is_seen(promtool: Promtool, tmp_path: Path) -> None:
+    late = Case("TelemetryRedisAway", {'telemetry_redis_up{instance="a"}': "0+0x9"}, fires=(1,), says="x")
+    asked = {"rule_files": [str(RULES_FILE)], "evaluation_interval": "1m", "tests": [_group(late)]}
+    (tmp_path / "tests.yaml").write_text(json.dumps(asked), encoding="utf-8")
+    assert promtool("test", "rules", tmp_path / "tests.yaml").returncode != 0
+
+
+def test_each_alert_has_a_case_that_fires_and_one_that_clears() -> None:
+    assert {case.alert for case in CASES if case.fires and case.quiet} == ALERTS.keys()
+    assert len(ALERTS) == sum(map(len, GROUPS.values()))
+
+
+def test_each_alert_has_its_section_of_the_runbook_and_each_section_its_alert() -> None:
+    text = (CHART / "RUNBOOK.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^### (\w+)\n\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert [name for name, _ in sections] == list(ALERTS)
+    for name, body in sections:
+        assert all(f"**{word}**" in body for word in ("Means", "Look", "Do")), name
+    for anchor in re.findall(r"\]\(#(\w+)\)", text):
+        assert anchor in {name.lower() for name in ALERTS}
+
+
+def test_every_metric_of_an_alert_is_one_that_somebody_counts() -> None:
+    for alert in ALERTS.values():
+        names = set(re.findall(r"\b(?:telemetry|DCGM)_\w+", alert.text))
+        assert names, alert.name
+        assert {re.sub("_(bucket|sum|count)$", "", name) for name in names} <= BY_NAME.keys() | METRICS.keys(), (
+            alert.name
+        )
+
+
+def test_every_xid_of_the_catalogue_has_an_alert() -> None:
+    for code, xid in XID_TEXT.items():
+        alert = ALERTS[f"TelemetryGpuXid{xid.severity.capitalize()}"]
+        assert f"== {code}" in alert.text
+        assert f'"{code}" }}}}{xid.text}{{{{' in alert.summary
+
+
+def _group(case: Case) -> dict[str, Any]:
+    """One of promtool's groups: when it fires, when not, that no other does, and what it says at first."""
+    alert = ALERTS[case.alert]
+    counts = [_count(f'alertname="{case.alert}"', at, 1) for at in case.fires]
+    counts += [_count(f'alertname="{case.alert}"', at, 0) for at in case.quiet]
+    others = "|".join((case.alert, *case.beside))
+    counts += [_count(f'alertname!~"{others}"', at, 0) for at in (*case.fires, *case.quiet)]
+    says = [_said(alert, case)] if case.fires else []
+    name = f"{case.alert} {case.title}".strip()
+    return {"name": name, "interval": "1m", "input_series": _series(case.series), "promql_expr_test": counts,
+            "alert_rule_test": says}  # fmt: skip
+
+
+def _said(alert: Alert, case: Case) -> dict[str, Any]:
+    annotations = {"summary": case.says, "action": alert.action, "runbook_url": alert.runbook_url}
+    expected = {"exp_labels": {"severity": alert.severity, **case.labels}, "exp_annotations": annotations}
+    return {"eval_time": f"{case.fires[0]}m", "alertname": alert.name, "exp_alerts": [expected]}
+
+
+def _silence(name: str, series: dict[str, str], *but: str) -> dict[str, Any]:
+    counts = [_count(f'alertname!~"{"|".join(but) or "none"}"', at, 0) for at in (1, 5, 12, 35)]
+    counts += [_count(f'alertname="{alert}"', 12, 1) for alert in but]
+    return {"name": name, "interval": "1m", "input_series": _series(series), "promql_expr_test": counts}
+
+
+def _xids() -> dict[str, Any]:
+    """Every code that there is a text for, each on a board of its own."""
+    series: dict[str, str] = {}
+    for place, code in enumerate(XID_TEXT):
+        series |= board(XID, f"{code}+0x5", f'gpu="{place}",UUID="GPU-{place}",modelName="H100",Hostname="node-1"')
+    return {"name": "every XID", "interval": "1m", "input_series": _series(series),
+            "promql_expr_test": [_count('alertname=~"TelemetryGpuXid.*"', 1, len(XID_TEXT))]}  # fmt: skip
+
+
+def _count(which: str, at: int, number: int) -> dict[str, Any]:
+    expr = f'count(ALERTS{{alertstate="firing", {which}}}) or vector(0)'
+    return {"expr": expr, "eval_time": f"{at}m", "exp_samples": [{"labels": "{}", "value": number}]}
+
+
+def _series(series: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"series": name, "values": values} for name, values in series.items()]

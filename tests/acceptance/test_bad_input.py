@@ -79,6 +79,7 @@ def test_rows_full_of_bad_fields_are_stored_blank_or_rejected_as_an_independent_
     assert sorted(found) == sorted(usable)
 
 
+@pytest.mark.slow
 def test_garbage_among_good_rows_costs_its_own_rows_only(pipeline: Pipeline) -> None:
     header, good = export(*[row(pod="good")] * 500).split(b"\n", 1)
     bodies = [garbage(seed).split(b"\n", 1)[1] for seed in range(10)]

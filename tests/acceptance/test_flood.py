@@ -6,6 +6,7 @@ import signal
 from typing import LiteralString
 
 import psycopg
+import pytest
 
 from tests.fixtures.pipeline import SAMPLE, TRUTH, Pipeline, get
 from tests.fixtures.process import eventually, health_of
@@ -18,6 +19,7 @@ BLOCK = 20
 """Readings of a message: 91 of them."""
 
 
+@pytest.mark.slow
 def test_a_wrong_schema_pauses_a_collector_and_its_mending_stores_everything(pipeline: Pipeline) -> None:
     with psycopg.connect(pipeline.database.owner, autocommit=True) as owner:
         owner.execute(RIGHT)

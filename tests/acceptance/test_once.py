@@ -79,7 +79,11 @@ def kill_and_flush(up: Spawned, pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     "faults",
     [
-        pytest.param([kill_collectors, kill_streamers, flush], id="the end of collectors, of streamers, of the queue"),
+        pytest.param(
+            [kill_collectors, kill_streamers, flush],
+            id="the end of collectors, of streamers, of the queue",
+            marks=pytest.mark.slow,
+        ),
         pytest.param([kill_and_flush], id="the end of all at once"),
     ],
 )
@@ -115,6 +119,7 @@ def test_the_real_export_comes_back_column_by_column(pipeline: Pipeline) -> None
     assert pipeline.database.ask(memory) == [(247, 81007.0, 81007.0)]
 
 
+@pytest.mark.slow
 def test_neither_the_end_of_the_database_nor_that_of_up_itself_loses_or_leaves_anything(
     run: Run, state: Path, fleet_csv: Fleet
 ) -> None:

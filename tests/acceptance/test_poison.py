@@ -115,6 +115,7 @@ def dead(pipeline: Pipeline) -> dict[str, tuple[int, str, int]]:
     return {id: (number, form, attempts) for id, number, form, attempts in found}
 
 
+@pytest.mark.slow
 def test_each_poison_dies_alone_and_what_can_be_mended_is_stored_once(
     pipeline: Pipeline, store: Store, tmp_path: Path
 ) -> None:

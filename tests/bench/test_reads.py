@@ -100,7 +100,7 @@ def test_both_ways_of_moving_messages_leave_nothing_behind(
         assert set(client.keys("bench:*")) == before
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_a_small_run_measures_every_read() -> None:
     names = ["range_json_vs_sql", "export_csv_vs_copy", "gpu_list_growth", "latest_growth"]
     words = [word for name in names for word in ("--only", name)]

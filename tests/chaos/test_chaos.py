@@ -42,7 +42,6 @@ def chaos(processes: Processes, *words: object) -> tuple[int, dict[str, Any], st
     return code, result, run.stderr
 
 
-@pytest.mark.slow
 def test_a_short_seed_loses_and_doubles_nothing(processes: Processes) -> None:
     code, result, said = chaos(processes, "--seed", 11, "--faults", 14, "--rows", 30_000)
     assert (code, result["wrong"]) == (0, []), said[-4000:]
@@ -58,13 +57,8 @@ def test_a_short_seed_loses_and_doubles_nothing(processes: Processes) -> None:
     [
         ("ack-before-commit", "collector.kill_before_ack", "acknowledged before the commit"),
         ("gate-always-open", "queue.two_owners", ""),
-        pytest.param("no-fence", "queue.two_owners", "took back what another has", marks=pytest.mark.costly),
-        pytest.param(
-            "republish-without-asking",
-            "collector.all_stop",
-            "published again although queued",
-            marks=pytest.mark.costly,
-        ),
+        ("no-fence", "queue.two_owners", "took back what another has"),
+        ("republish-without-asking", "collector.all_stop", "published again although queued"),
     ],
 )
 def test_a_planted_bug_is_found(bug: str, kind: str, seen: str, processes: Processes) -> None:

@@ -12,7 +12,9 @@ from tests.fixtures.pipeline import SAMPLE, Pipeline, family_of
 from tests.fixtures.process import eventually
 
 
-@pytest.mark.parametrize("by_file", [False, True], ids=["by variable", "by file"])
+@pytest.mark.parametrize(
+    "by_file", [pytest.param(False, id="by variable", marks=pytest.mark.slow), pytest.param(True, id="by file")]
+)
 def test_children_of_up_have_no_password_in_their_environment(
     pipeline: Pipeline, tmp_path: Path, by_file: bool
 ) -> None:

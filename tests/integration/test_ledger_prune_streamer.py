@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.fixtures.pipeline import SAMPLE, TRUTH, Done, Pipeline
 
 WEEK_AGO = "UPDATE blocks SET settled_at = settled_at - INTERVAL '7 days'"
@@ -34,6 +36,7 @@ def test_a_second_reading_of_a_pruned_file_says_the_same_and_stores_nothing(pipe
     assert blocks_and_samples(pipeline) == (0, TRUTH["stored"])
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_to_be_kept_is_kept(pipeline: Pipeline) -> None:
     read(pipeline)
     pipeline.database.ask(WEEK_AGO)
@@ -43,6 +46,7 @@ def test_a_ledger_that_is_to_be_kept_is_kept(pipeline: Pipeline) -> None:
     assert blocks_and_samples(pipeline)[0] == rows > 0
 
 
+@pytest.mark.slow
 def test_a_streamer_that_cannot_prune_streams_all_the_same(pipeline: Pipeline) -> None:
     pipeline.database.ask("REVOKE UPDATE ON pruned_blocks FROM telemetry_writer")
     done = read(pipeline, "--stream", "first", "--ledger-days", 0.0000001)

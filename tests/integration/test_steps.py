@@ -14,6 +14,7 @@ from telemetry.store.aggregates import Aggregate, GroupBy, NotACounter, StepGrou
 from telemetry.store.pool import Pool
 from telemetry.store.selection import Selection
 from telemetry.store.steps import StepReader
+from tests.fixtures.examples import tried
 from tests.fixtures.filled import LABELS, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.ledger import EMPTY
 from tests.fixtures.servers_postgres import PostgresServer
@@ -83,8 +84,7 @@ GROUPS = st.lists(st.sampled_from(GroupBy), unique=True, max_size=3).map(tuple)
 
 
 @settings(
-    max_examples=8,
-    deadline=None,
+    max_examples=tried(2),
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

@@ -18,6 +18,7 @@ from telemetry.store.aggregates import Aggregate, GroupBy
 from telemetry.store.pool import Pool
 from telemetry.store.rollups import BUCKETS
 from telemetry.store.steps import StepReader
+from tests.fixtures.examples import tried
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY
 from tests.fixtures.servers_postgres import PostgresServer
@@ -91,8 +92,7 @@ STEPS = st.sampled_from([0, MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 90 * SECOND])
 
 
 @settings(
-    max_examples=3,
-    deadline=None,
+    max_examples=tried(2),
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

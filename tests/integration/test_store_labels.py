@@ -13,6 +13,7 @@ from telemetry.block import Block, Gpu, Workload
 from telemetry.store.gate import Standing
 from telemetry.store.ledger import Ledger
 from telemetry.store.writer import Writer
+from tests.fixtures.examples import tried
 from tests.fixtures.ledger import NOON, Store
 
 Ends = tuple[Ledger, Writer]
@@ -69,7 +70,7 @@ def ends(store: Store) -> Ends:
     return store.ledger(), store.writer()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases=CASES)
 def test_labels_come_back_byte_for_byte(ends: Ends, cases: list[tuple[Gpu, Workload, str]]) -> None:
     ledger, writer = ends

@@ -9,6 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.fixtures.pipeline import (
     SAMPLE,
     TRUTH,
@@ -117,6 +119,7 @@ def test_the_end_of_the_database_is_not_that_of_a_streamer_which_has_only_the_ac
     assert pipeline.run.end(collector).code == 0
 
 
+@pytest.mark.slow
 def test_a_streamer_that_is_cut_short_while_the_database_is_away_says_who_knows(
     pipeline: Pipeline, proxies: list[Proxy]
 ) -> None:
@@ -187,6 +190,7 @@ def test_a_block_too_large_for_a_message_is_split_and_a_row_too_large_is_dead(
     assert pipeline.run.end(collector).code == 0
 
 
+@pytest.mark.slow
 def test_a_permission_that_redis_withdraws_costs_no_row(pipeline: Pipeline) -> None:
     streamer = pipeline.begin("stream", "--once", "--json", "--csv", SAMPLE, "--block-rows", 50, "--rate", 500)
     collector = pipeline.begin("collect")

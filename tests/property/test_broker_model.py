@@ -7,7 +7,6 @@ persons, and a server that forgets (`test_broker_model_losses`).
 
 from __future__ import annotations
 
-import os
 import uuid
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from telemetry.broker import Broker, Leases, Message, Topic, TopicFull
 from telemetry.broker.leases import Claimed
 from telemetry.broker.message import fold, text
+from tests.fixtures.examples import tried
 from tests.fixtures.servers_redis import Server
 
 CAPACITY, MOST, LEASE = 6, 3, 3600.0
@@ -248,14 +248,13 @@ class Queue(RuleBasedStateMachine):
 
 
 def run_model(model: type[Queue], server: Server, examples: int) -> None:
-    """Run a machine on a server; MODEL_EXAMPLES asks for more."""
+    """Run a machine on a server."""
     with Broker(server.url, namespace="model") as broker, closing(server.client()) as client:
         run_state_machine_as_test(
             lambda: model(broker, client),  # type: ignore[arg-type]  # it asks for a class, and only calls it
             settings=settings(
-                max_examples=int(os.environ.get("MODEL_EXAMPLES", examples)),
+                max_examples=tried(examples),
                 stateful_step_count=40,
-                deadline=None,
                 suppress_health_check=[HealthCheck.too_slow],
             ),
         )
@@ -263,4 +262,4 @@ def run_model(model: type[Queue], server: Server, examples: int) -> None:
 
 @pytest.mark.timeout(600)  # a failure is made as short as it can be
 def test_a_queue_behaves_as_its_model_whatever_the_order(redis_server: Server) -> None:
-    run_model(Queue, redis_server, 50)
+    run_model(Queue, redis_server, 10)

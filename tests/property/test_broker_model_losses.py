@@ -92,4 +92,4 @@ class Troubled(Queue):
 
 @pytest.mark.timeout(600)  # a failure is made as short as it can be
 def test_a_queue_behaves_as_its_model_whatever_is_lost_or_set_by_hand(redis_server: Server) -> None:
-    run_model(Troubled, redis_server, 40)
+    run_model(Troubled, redis_server, 8)

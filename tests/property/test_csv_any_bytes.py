@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from telemetry.streamer.sources.records import MAX_RECORD, scan
 from telemetry.streamer.sources.slices import RAW_KEPT
+from tests.fixtures.examples import tried
 from tests.fixtures.exports import block_of, everything, export, fates, quoted, row, source_of, stored
 
 GOOD = quoted(row())
@@ -18,7 +19,7 @@ BITS = [b'"', b'""', b",", b'","', b"\n", b"\r", b"\r\n", b"\n\n", b"\0", b"\xff
 SOUP = st.lists(st.sampled_from([*ROWS, *BITS]) | st.binary(max_size=6), max_size=25).map(b"".join)
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=tried(50))
 @given(soup=SOUP, wide=st.booleans(), cuts=st.lists(st.integers(1, 30), max_size=6))
 @example(soup=b'a",b,"c\n' + GOOD, wide=False, cuts=[])
 @example(soup=GOOD + b'\na",b,c,d,e,f,g,h,i,j,k,"l', wide=False, cuts=[1])
@@ -38,7 +39,7 @@ def test_each_reading_of_any_bytes_has_one_fate_however_the_file_is_cut(
         assert all(len(fate[1]) <= RAW_KEPT for fate in whole.values() if len(fate) == 2)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=tried(40))
 @given(data=SOUP, chunk=st.integers(1, 60), at=st.integers(0, 1000), fields=st.sampled_from([1, 3, 6, 12]))
 def test_whoever_starts_at_any_record_sees_the_same_records(data: bytes, chunk: int, at: int, fields: int) -> None:
     def records(offset: int, chunk: int) -> list[tuple[int, bytes, bool]]:
@@ -82,7 +83,7 @@ MUTATIONS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=tried(30))
 @given(
     plan=st.lists(st.sampled_from(["", "", *MUTATIONS]), min_size=1, max_size=12),
     end=st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\r\n\r\n"]),
@@ -111,7 +112,7 @@ def test_the_lines_around_a_bad_row_are_stored(name: str) -> None:
 
 
 @pytest.mark.parametrize("pod", ["pod", "pöd"])
-@pytest.mark.parametrize("every", [3, 97, 1000])
+@pytest.mark.parametrize("every", [97, *(pytest.param(every, marks=pytest.mark.slow) for every in (3, 1000))])
 def test_a_long_file_with_all_that_can_be_wrong_reads_the_same_in_any_blocks(pod: str, every: int) -> None:
     makers = list(MUTATIONS.values())
     lines = [quoted(row(pod=f"{pod}-{i}", device='a "b"\nc' if i % 401 == 0 else "nvidia0")) for i in range(1, 2500)]

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from telemetry.streamer.sources.cells import Cells, numbers_of, parse_time, texts_of, times_of
+from tests.fixtures.examples import tried
 from tests.fixtures.exports import NAMES, POWER, block_of, row, stored, written
 
 TEXT = st.text(st.characters(exclude_characters="\0\1", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
@@ -44,7 +45,7 @@ ROWS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=tried(50))
 @given(rows=ROWS, every=st.booleans(), end=st.sampled_from(["\n", "\r\n"]))
 def test_every_field_of_a_well_formed_file_arrives(rows: list[list[str]], every: bool, end: str) -> None:
     content = written(rows, every=every, line_end=end)
@@ -66,7 +67,6 @@ NUMBERS = st.from_regex(re.compile(r"[+-]?[0-9]*\.?[0-9]*([eE][+-]?[0-9]{1,3})?"
 )
 
 
-@settings(deadline=None)
 @given(texts=st.lists(NUMBERS, min_size=1, max_size=6, unique=True))
 def test_a_number_means_the_same_whatever_stands_beside_it(texts: list[str]) -> None:
     def read(some: list[str]) -> list[object]:
@@ -88,7 +88,7 @@ TIMES = (
 )
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=tried(80))
 @given(texts=st.lists(TIMES, min_size=1, max_size=4))
 @example(texts=["2025-07-18T20:42:34.1234567Z"])
 @example(texts=["2025-07-18T20:42:60Z"])
@@ -108,7 +108,6 @@ def test_a_time_to_the_microsecond_is_what_datetime_says() -> None:
     assert parse_time("2025-07-18T22:42:34.123456+02:00") == round(moment.timestamp() * 1e6)
 
 
-@settings(deadline=None)
 @given(raws=st.lists(st.binary(max_size=12), min_size=1, max_size=6), limit=st.integers(0, 12), trim=st.booleans())
 def test_a_text_means_the_same_whatever_stands_beside_it(raws: list[bytes], limit: int, trim: bool) -> None:
     def read(some: list[bytes]) -> list[str]:

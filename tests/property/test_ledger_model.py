@@ -198,4 +198,4 @@ class Model(Machine):
 def test_whatever_order_things_happen_in_each_block_is_settled_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_model(Model, store, monkeypatch, examples=40, steps=40)
+    run_model(Model, store, monkeypatch, examples=8, steps=40)

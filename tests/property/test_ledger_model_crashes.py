@@ -120,4 +120,4 @@ class Crashing(Model):
 def test_deaths_before_the_commit_and_steps_side_by_side_change_nothing_of_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_model(Crashing, store, monkeypatch, examples=16, steps=30)
+    run_model(Crashing, store, monkeypatch, examples=4, steps=30)

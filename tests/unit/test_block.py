@@ -26,6 +26,7 @@ from telemetry.block import (
     block_id,
     parse_block_id,
 )
+from tests.fixtures.examples import tried
 from tests.fixtures.wire import DOC, JSON, TEXT, blocks, content, decoded
 
 
@@ -44,7 +45,6 @@ def test_a_block_that_any_language_could_write_is_read() -> None:
     ]
 
 
-@settings(deadline=None)
 @given(block=blocks())
 def test_decode_undoes_encode(block: Block) -> None:
     assert content(Block.decode(block.id, block.rows, "block/1", block.encode())) == content(block)
@@ -64,7 +64,7 @@ def assert_consistent(block: Block) -> None:
     assert "\\u0000" not in written
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=tried(100))
 @given(changes=st.dictionaries(st.sampled_from(sorted(DOC)), JSON, max_size=3), rows=st.integers(-1, 6))
 def test_a_malformed_body_is_refused_or_read_consistently(changes: dict[str, Any], rows: int) -> None:
     body = json.dumps({**DOC, **changes}).encode()  # writes numbers of any size, which orjson does not
@@ -72,7 +72,6 @@ def test_a_malformed_body_is_refused_or_read_consistently(changes: dict[str, Any
         assert_consistent(Block.decode("s:10", rows, "block/1", body))
 
 
-@settings(deadline=None)
 @given(body=st.binary(max_size=40), id=st.text(max_size=8), format=st.text(max_size=8))
 def test_noise_is_refused(body: bytes, id: str, format: str) -> None:
     for arguments in ((id, "block/1", body), ("s:10", format, orjson.dumps(DOC)), ("s:10", "block/1", body)):

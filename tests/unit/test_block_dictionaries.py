@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.block import Block, BlockError
+from tests.fixtures.examples import tried
 from tests.fixtures.wire import DOC, JSON, blocks, content, decoded
 
 
@@ -21,7 +22,6 @@ def named(block: Block) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(deadline=None)
 @given(block=blocks())
 def test_a_block_in_order_has_the_same_readings(block: Block) -> None:
     ordered = block.in_order()
@@ -44,7 +44,7 @@ def outcome(doc: dict[str, Any]) -> object:
         return str(error)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=tried(60))
 @given(changes=st.dictionaries(st.sampled_from(sorted(DOC)), JSON, max_size=3))
 def test_the_order_of_the_fields_changes_nothing(changes: dict[str, Any]) -> None:
     doc = {**DOC, **changes}

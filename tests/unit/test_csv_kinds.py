@@ -8,6 +8,7 @@ from telemetry.streamer.sources import kinds, known
 from telemetry.streamer.sources.columns import parse_header
 from telemetry.streamer.sources.kinds import Kinds
 from telemetry.streamer.sources.slices import Slice
+from tests.fixtures.examples import tried
 from tests.fixtures.exports import NAMES, quoted, row
 from tests.fixtures.rows import DECEPTIVE, GOOD, LAYOUT, field_by_field, piece_of, recognised
 
@@ -29,7 +30,7 @@ PARTS = [b'"', b",", b'","', b'""', b"1.5", b"x", b"<<<>>>", b"2025-07-18", b"20
 DISORDER = st.lists(st.sampled_from(PARTS), max_size=7).map(b"".join)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=tried(30))
 @given(
     lines=st.lists(st.lists(DISORDER, min_size=6, max_size=6), max_size=6),
     names=st.permutations(["timestamp", "metric_name", "gpu_id", "value", "uuid", "note"]),

@@ -40,13 +40,10 @@ KINDS: dict[str, tuple[int, Callable[[int], bytes]]] = {
     "an open quote": (3, lambda i: b'"' * (i == 0) + (b"x" * 200 + b",\n") * (MEGABYTE // 200)),
 }
 ONE_ROW = ("one giant line", "blank lines")
-USUAL = ("rows", "rows of their own labels", "one giant line")
-"""Those that every run of the suite measures; the others take minutes."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", [kind if kind in USUAL else pytest.param(kind, marks=pytest.mark.costly) for kind in KINDS]
+    "kind", ["rows", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind != "rows")]
 )
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
     least, piece = KINDS[kind]

@@ -14,6 +14,7 @@ from telemetry.streamer.sources.kinds import Kinds
 from telemetry.streamer.sources.order import Order
 from telemetry.streamer.sources.records import MAX_RECORD
 from telemetry.streamer.sources.slices import Slice
+from tests.fixtures.examples import tried
 from tests.fixtures.exports import NAMES, quoted, row
 from tests.fixtures.rows import DECEPTIVE, LAYOUT, field_by_field, piece_of, recognised
 
@@ -121,7 +122,7 @@ CHANGES = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=tried(12))
 @given(
     changes=st.lists(st.dictionaries(st.integers(0, 3 * SERIES - 1), CHANGES, max_size=12), min_size=2, max_size=5),
     turns=st.sampled_from([0, 1, 16]),

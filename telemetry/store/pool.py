@@ -6,7 +6,7 @@ not: the questions (`reader`), the one connection of a streamer or collector (`s
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -28,6 +28,8 @@ class Pool:
     `wait` is how long a question waits for a connection: a restart of the database shorter than that is not
     noticed. `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer,
     `export_timeout` an export: whole ranges are sent while they are read, as fast as the client takes them.
+    `lent` is told how many connections are in use whenever that changes, `missed` that a question got none in time;
+    both must be quick and not raise.
     """
 
     def __init__(
@@ -41,7 +43,10 @@ class Pool:
         statement_timeout: float = 10.0,
         export_timeout: float = 600.0,
         connect_timeout: float = 3.0,
+        lent: Callable[[int], object] = lambda _count: None,
+        missed: Callable[[], object] = lambda: None,
     ) -> None:
+        self._tell_lent, self._tell_missed = lent, missed
         self.url, self.size, self.wait, self.export_timeout = url, size, wait, export_timeout
         self._parameters = parameters(
             name, connect_timeout=connect_timeout, lock_timeout=lock_timeout, statement_timeout=statement_timeout
@@ -59,6 +64,7 @@ class Pool:
             with self._open().connection(timeout=self.wait) as connection, self._counted():
                 yield connection
         except PoolTimeout:
+            self._tell_missed()
             self._explain(full or self._full())
         except psycopg.Error as error:
             raise translate(error) from error
@@ -92,13 +98,16 @@ class Pool:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        with self._lock:
-            self._lent += 1
+        self._count(1)
         try:
             yield
         finally:
-            with self._lock:
-                self._lent -= 1
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._lent += change
+            self._tell_lent(self._lent)
 
     def _full(self) -> bool:
         with self._lock:

@@ -1,0 +1,39 @@
+-- What Prometheus is told of the database, by name. Parameters are psycopg's.
+
+-- name: standing
+-- One row: GPUs; age of the newest reading (NULL without one); unsettled blocks; for how long the longest of them is
+-- overdue (NULL without one); dead blocks and their readings. Ages in seconds. The index of unsettled blocks is small:
+-- the queue's capacity bounds it.
+SELECT (SELECT count(DISTINCT id) FROM gpus WHERE last_seen IS NOT NULL),
+       (SELECT extract(epoch FROM clock_timestamp() - max(last_seen))::float8 FROM gpus),
+       unsettled.blocks, unsettled.overdue, dead.blocks, dead.rows
+FROM (SELECT count(*) AS blocks, extract(epoch FROM clock_timestamp() - min(leased_until))::float8 AS overdue
+      FROM blocks WHERE settled_at IS NULL) unsettled,
+     (SELECT count(*) AS blocks, coalesce(sum(rows), 0)::bigint AS rows FROM dead_blocks) dead;
+
+-- name: current
+-- The newest reading of each metric of each GPU within a slice of time, as columns (see `readings` in reader.sql), and
+-- how many there are beyond the limit. Ties are told apart as pages tell them.
+SELECT string_agg(timestamptz_send(time), ''), string_agg(int4send(gpu), ''), string_agg(int2send(metric), ''),
+       string_agg(int4send(workload), ''), string_agg(float8send(least(greatest(value, -1e270), 1e270)), '')
+FROM (
+    SELECT DISTINCT ON (gpu, metric) time, gpu, metric, workload, value
+    FROM samples WHERE time >= %(start)s AND time < %(end)s
+    ORDER BY gpu, metric, time DESC, workload DESC, block DESC, value DESC
+    LIMIT %(limit)s
+) newest;
+
+-- name: in_memory
+-- For this transaction alone: a slice of a large fleet is sorted without a file.
+SELECT set_config('work_mem', '64MB', true);
+
+-- name: seen
+-- When each of the GPUs of the last day was heard of, µs since 1970; the others are history.
+SELECT gpu, (extract(epoch FROM last_seen) * 1000000)::bigint FROM gpus WHERE last_seen >= %(since)s;
+
+-- name: places
+SELECT gpu, id, uuid, gpu_id, device, model_name, hostname, labels, first_seen, last_seen FROM gpus
+WHERE gpu = ANY(%(gpus)s::int[]);
+
+-- name: workloads
+SELECT workload, container, pod, namespace, labels FROM workloads WHERE workload = ANY(%(workloads)s::int[]);

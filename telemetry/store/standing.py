@@ -1,0 +1,33 @@
+"""How the database stands, in six numbers; the SQL is sql/watch.sql.
+
+What does not live here: the newest readings (`current`), the account of each stream (`accounts`).
+"""
+
+from dataclasses import dataclass
+
+from telemetry.store.pool import Pool
+from telemetry.store.queries import query
+
+QUESTIONS = "watch.sql"
+"""The file of the statements that are asked here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One moment. Ages in seconds; None where there is nothing that could have one. Below 0: a clock is ahead."""
+
+    gpus: int
+    newest_reading_age: float | None
+    unsettled_blocks: int
+    oldest_unsettled_age: float | None
+    dead_blocks: int
+    dead_rows: int
+
+
+def standing(pool: Pool) -> Standing:
+    """Ask. Raises StoreError."""
+    with pool.use() as connection, connection.cursor(binary=True) as cursor:
+        row = cursor.execute(query("standing", file=QUESTIONS)).fetchone()
+    if row is None:
+        raise AssertionError("a statement without conditions gives a row")
+    return Standing(*row)

@@ -1,0 +1,68 @@
+"""The newest reading of every series, from one look to the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from telemetry.store.current import Current, Fleetwide, Values, newest
+from telemetry.store.pool import Pool
+from tests.fixtures.filled import POWER, SECOND, TEMP, UTIL, Reading, fill, gpu
+from tests.fixtures.store import Database
+
+A, B = gpu("a", 0), gpu("b", 0)
+
+
+@pytest.fixture
+def pool(database: Database) -> Iterator[Pool]:
+    """The reader's connections."""
+    pool = Pool(url=database.reader, size=1)
+    yield pool
+    pool.close()
+
+
+def now() -> int:
+    return time.time_ns() // 1_000
+
+
+def told(look: Fleetwide) -> dict[tuple[str, str], float]:
+    """Values by host and metric."""
+    columns = zip(look.values.gpu.tolist(), look.values.metric.tolist(), look.values.value.tolist(), strict=True)
+    return {(look.gpus[gpu].hostname, look.metrics[metric].name): value for gpu, metric, value in columns}
+
+
+def test_a_look_shows_the_newest_values_and_keeps_those_of_the_ones_before(database: Database, pool: Pool) -> None:
+    at = now()
+    fill(database, [Reading(A, at - 60 * SECOND, TEMP, 1), Reading(A, at - 250 * SECOND, UTIL, 2)])
+    current = Current(pool=pool, most=100)
+    assert told(current.look()) == {("a", TEMP): 1, ("a", UTIL): 2}
+    fill(database, [Reading(A, at - 5 * SECOND, TEMP, 3), Reading(B, at, POWER, 4)])
+    fill(database, [Reading(A, at - 6 * SECOND, TEMP, 9), Reading(A, at - 400 * SECOND, POWER, 9)])
+    look = current.look()
+    assert told(look) == {("a", TEMP): 3, ("a", UTIL): 2, ("b", POWER): 4}
+    assert {look.gpus[number].hostname for number in look.seen} == {"a", "b"}
+
+
+def test_of_a_large_fleet_what_is_reported_less_often_comes_with_the_next_looks(database: Database, pool: Pool) -> None:
+    at = now()
+    fill(
+        database, [Reading(A, at - ago * SECOND, metric, ago) for ago, metric in ((1, TEMP), (50, UTIL), (200, POWER))]
+    )
+    current = Current(pool=pool, most=100, many=1)
+    assert [len(told(current.look())) for _ in range(4)] == [1, 2, 3, 3]
+
+
+def test_more_series_than_may_be_are_cut_and_that_is_told(database: Database, pool: Pool) -> None:
+    fill(database, [Reading(gpu("a", n), now(), TEMP, n) for n in range(5)])
+    look = Current(pool=pool, most=3).look()
+    assert (len(look.values.time), look.cut) == (3, True)
+    assert not Current(pool=pool, most=5).look().cut
+
+
+def test_of_each_series_the_newest_is_kept_unless_it_is_too_old() -> None:
+    whole = [np.array(column, np.int64) for column in ([5, 7, 7, 3, 9], [1, 1, 1, 1, 2], [4, 4, 4, 5, 4], [0] * 5)]
+    kept = newest(Values(whole[0], whole[1], whole[2], whole[3], np.array([1.0, 2, 3, 4, 5])), 5)
+    assert (kept.gpu.tolist(), kept.value.tolist()) == ([1, 2], [3, 5])

@@ -58,10 +58,17 @@ spec:
 
 {{/* From who scrapes the health port, if anybody does. The kubelet's probes come from the node and need no rule. */}}
 {{- define "telemetry.fromMetrics" -}}
-{{- with dig "metricsFrom" list (.Values.networkPolicy | default dict) }}
+{{- $monitoring := include "telemetry.fromMonitoring" (list . "podMonitor") | trim }}
+{{- $others := dig "metricsFrom" list (.Values.networkPolicy | default dict) }}
+{{- if or $monitoring $others }}
 - ports:
     - {protocol: TCP, port: health}
   from:
+    {{- with $monitoring }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with $others }}
     {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end }}
 {{- end }}

@@ -180,7 +180,10 @@ WAY = [
     ),
     Case(
         "TelemetryDatabaseAway",
-        {'telemetry_database_up{instance="a"}': "1+0x3 0+0x9 1+0x9"},
+        {
+            'telemetry_database_up{instance="a"}': "1+0x3 0+0x9 1+0x9",
+            'telemetry_database_up{instance="a",metrics_path="/metrics/gpus"}': "1+0x3 0+0x9 1+0x9",
+        },
         (6, 13),
         (3, 5, 14),
         "The database does not answer a: nothing is stored, and questions fail.",

@@ -155,6 +155,7 @@ def test_what_a_reader_did_not_choose_is_left_out(filled: Connection) -> None:
         assert {row["metric"] for row in ask(filled, reader(filled, **chosen).fill(sql))} == hosts
 
 
+@pytest.mark.slow
 def test_a_quote_in_a_name_stays_a_name(filled: Connection) -> None:
     for _, _, sql in statements("telemetry-fleet"):
         ask(filled, reader(filled, host=["o'brien", "x'); DROP TABLE gpus; --"]).fill(sql))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from telemetry.catalog import METRICS, XID_TEXT
 from telemetry.monitoring.alerts import Alert
 from telemetry.monitoring.written import GROUPS, RULES, written
@@ -73,22 +75,33 @@ def test_prometheus_takes_the_rules_as_they_are(promtool: Promtool) -> None:
     assert f"{len(ALERTS)} rules found" in said.stdout
 
 
+@pytest.mark.slow
 def test_each_alert_fires_and_clears_and_says_so_and_no_other_does(promtool: Promtool, tmp_path: Path) -> None:
-    groups = [_group(case) for case in CASES]
-    groups += [_silence("healthy", HEALTHY), _silence("nothing is there", {'up{job="another"}': "1+0x60"})]
-    groups += [_xids()]
-    groups += [_silence("both servers are away", CLOUDED, "TelemetryRedisAway", "TelemetryDatabaseAway")]
-    asked = {"rule_files": [str(RULES_FILE)], "evaluation_interval": "1m", "tests": groups}
-    (tmp_path / "tests.yaml").write_text(json.dumps(asked), encoding="utf-8")
-    said = promtool("test", "rules", tmp_path / "tests.yaml")
-    assert said.returncode == 0, said.stdout + said.stderr
+    asked(promtool, tmp_path, [_group(case) for case in CASES])
+
+
+def test_nothing_fires_where_all_is_well_or_nothing_is_there(promtool: Promtool, tmp_path: Path) -> None:
+    nothing = _silence("nothing is there", {'up{job="another"}': "1+0x60"})
+    asked(promtool, tmp_path, [_silence("healthy", HEALTHY), nothing, _xids()])
+
+
+def test_while_both_servers_are_away_that_alone_is_told(promtool: Promtool, tmp_path: Path) -> None:
+    asked(promtool, tmp_path, [_silence("both are away", CLOUDED, "TelemetryRedisAway", "TelemetryDatabaseAway")])
 
 
 def test_a_case_that_is_wrong_is_seen(promtool: Promtool, tmp_path: Path) -> None:
     late = Case("TelemetryRedisAway", {'telemetry_redis_up{instance="a"}': "0+0x9"}, fires=(1,), says="x")
-    asked = {"rule_files": [str(RULES_FILE)], "evaluation_interval": "1m", "tests": [_group(late)]}
-    (tmp_path / "tests.yaml").write_text(json.dumps(asked), encoding="utf-8")
-    assert promtool("test", "rules", tmp_path / "tests.yaml").returncode != 0
+    with pytest.raises(AssertionError, match="TelemetryRedisAway, time: 1m"):
+        asked(promtool, tmp_path, [_group(late)])
+
+
+def asked(promtool: Promtool, folder: Path, groups: list[dict[str, Any]]) -> None:
+    """Have Prometheus run these groups of tests on the rules as they are."""
+    (folder / "tests.yaml").write_text(
+        json.dumps({"rule_files": [str(RULES_FILE)], "evaluation_interval": "1m", "tests": groups}), encoding="utf-8"
+    )
+    said = promtool("test", "rules", folder / "tests.yaml")
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 def test_each_alert_has_a_case_that_fires_and_one_that_clears() -> None:

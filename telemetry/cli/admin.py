@@ -14,7 +14,7 @@ from telemetry.runtime.logs import mask_secrets
 from telemetry.store.accounts import Accounts
 from telemetry.store.errors import StoreDenied, StoreError, StoreUnavailable
 from telemetry.store.logins import READER, WRITER, check_login
-from telemetry.store.pruning import Pruning
+from telemetry.store.pruning import FRESH, Pruning
 from telemetry.store.schema import check_migrated
 from telemetry.store.schema import migrate as migrate_schema
 
@@ -106,13 +106,18 @@ def verify(as_json: bool, stream: str | None, **values: Any) -> int:
 @click.command()
 @options(c.DATABASE_URL)
 @click.option(
-    "--older-than", type=Finite(0), required=True, metavar="DAYS", help="Days since a block was settled; 0 = all."
+    "--older-than",
+    type=Finite(0),
+    required=True,
+    metavar="DAYS",
+    help=f"Days since a block was settled; 0 = all but those of the last {FRESH:.0f} s.",
 )
 @json_option
 def prune(as_json: bool, older_than: float, **values: Any) -> None:
     """Turn ledger rows of blocks that were settled long ago into sums; readings stay, and verify still counts them.
 
-    Streamers do so by themselves (--ledger-days). Rows of dead blocks stay until those are replayed or dropped.
+    Streamers do so by themselves (--ledger-days). Rows of dead blocks stay until those are replayed or dropped. Who
+    listens to the live tail goes on, but a client that comes back after a break may have to begin anew.
 
     \b
     telemetry prune --older-than 7
@@ -121,7 +126,7 @@ def prune(as_json: bool, older_than: float, **values: Any) -> None:
     with session_of(values, "prune") as session:
         with session.use() as connection:
             check_migrated(connection)
-        pruning = Pruning(session=session, keep=older_than * DAY)
+        pruning = Pruning(session=session, keep=max(older_than * DAY, FRESH))
         more = True
         while more:
             step = pruning.step()

@@ -37,7 +37,7 @@ class Snapshot:
     Under way are those that are `running`, and those from `end` on. None from `next` on had begun at `time` (µs since
     1970). `timeline` is that of the server's log of changes; 0 on a replica, which does not tell which are `running`:
     all from `begin` on may be. `pruned` is of how many readings the ledger's rows were pruned, `pruned_to` when the
-    latest of these was settled (µs since 1970).
+    latest of these was settled (µs since 1970), `pruned_upto` the last transaction that settled one; None: not known.
     """
 
     begin: int
@@ -48,15 +48,23 @@ class Snapshot:
     timeline: int
     pruned: int = 0
     pruned_to: int | None = None
+    pruned_upto: int | None = None
 
     @classmethod
     def of(
-        cls, text: str, next: int, time: int, timeline: int, pruned: int = 0, pruned_to: int | None = None
+        cls,
+        text: str,
+        next: int,
+        time: int,
+        timeline: int,
+        pruned: int = 0,
+        pruned_to: int | None = None,
+        pruned_upto: int | None = None,
     ) -> Snapshot:
         """Of the text `xmin:xmax:xip,..`."""
         begin, end, running = text.split(":")
         ids = frozenset(int(one) for one in running.split(",") if one)
-        return cls(int(begin), int(end), ids, next, time, timeline, pruned, pruned_to)
+        return cls(int(begin), int(end), ids, next, time, timeline, pruned, pruned_to, pruned_upto)
 
     @property
     def text(self) -> str | None:
@@ -117,9 +125,12 @@ class Mark:
         """Whether blocks that this does not show may have been pruned before `now`: it would not show them either.
 
         Not by rows that were gone already at this mark, however late they were settled: who begins right after all was
-        pruned has missed nothing.
+        pruned has missed nothing. Nor by rows of blocks that this shows.
         """
-        return now.pruned != self.pruned and now.pruned_to is not None and now.pruned_to >= self.since
+        if now.pruned == self.pruned or now.pruned_to is None or now.pruned_to < self.since:
+            return False
+        last = now.pruned_upto
+        return last is None or last >= self.end or any(one <= last and one not in now.running for one in self.hidden)
 
     def began(self, transaction: int) -> int:
         """From when on (µs since 1970) a transaction may have settled blocks."""

@@ -11,6 +11,10 @@ from telemetry.store.session import Session
 BATCH = 1_000
 """Ledger rows of one statement, which holds the cursor of each of their sources for some milliseconds."""
 
+FRESH = 10.0
+"""Seconds for which a person's pruning leaves rows alone: who listens to the live tail looks every 5 s at most, and one
+whose blocks are gone before he saw them has to begin anew."""
+
 
 class Pruned(NamedTuple):
     """What one step did. `more`: it stopped at its limit, or another session was at it and may have."""

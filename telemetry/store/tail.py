@@ -168,9 +168,9 @@ class Tail:
         values = {"seen": seen.snapshot, "upto": upto, "since": moment(since), "block": block}
         row = self._one("settled", values | {"until": "infinity" if until is None else moment(until)})
         number, transaction, stored, first, last = (
-            np.frombuffer(data or b"", ">i8").astype(np.int64) for data in row[6:]
+            np.frombuffer(data or b"", ">i8").astype(np.int64) for data in row[7:]
         )
-        now = Snapshot.of(*row[:6])
+        now = Snapshot.of(*row[:7])
         _check_order(seen, now)
         _check_pruned(seen, now)
         return now, Blocks(number, transaction, stored, _times(first), _times(last))

@@ -264,6 +264,8 @@ def test_a_person_prunes_and_verify_says_the_same_as_before(store: Store, call: 
     url = {"TELEMETRY_DATABASE_URL": store.database.writer}
     said = call("verify", "--json", **url).out
     assert call("prune", "--older-than", 1, "--json", **url).result == {"blocks": 0, "readings": 0}
+    assert call("prune", "--older-than", 0, "--json", **url).result == {"blocks": 0, "readings": 0}  # too fresh
+    store.database.ask("UPDATE blocks SET settled_at = settled_at - INTERVAL '11 s' WHERE settled_at IS NOT NULL")
     assert call("prune", "--older-than", 0, "--json", **url).result == {"blocks": 3, "readings": 24}
     assert "pruned 0 blocks" in call("prune", "--older-than", 0, **url).out
     assert call("verify", "--json", **url).out == said

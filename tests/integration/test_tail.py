@@ -223,6 +223,27 @@ def test_who_follows_is_told_of_blocks_that_were_pruned_before_he_looked(store: 
     assert tail.follow(fresh).blocks.readings == 4  # what was gone when he came was not new to him
 
 
+def test_who_has_seen_all_that_is_pruned_goes_on_however_late_it_was_settled(
+    store: Store, tail: Tail, settle: Settle
+) -> None:
+    store.reserve(4, 4, 4)
+    one = Follower(tail)
+    late = settle(a_block())  # what is under way as he looks cannot be pruned either
+    store.stored(a_block(first_row=4))
+    assert one.step() == [4, 5, 6, 7]
+    assert store.prune() == 2  # that of the fixture too
+    assert one.step() == []
+    tail.check(one.place.seen)
+    tail.check(Place.parse(one.place.text).seen)
+    late.end()
+    assert one.step() == [0, 1, 2, 3]
+    seen = one.place.seen
+    store.stored(a_block(first_row=8))
+    assert store.prune() == 2
+    with pytest.raises(Forgotten, match="pruned"):
+        tail.follow(seen)
+
+
 def test_who_begins_has_not_seen_numbers_that_a_crash_may_give_again(store: Store, tail: Tail, settle: Settle) -> None:
     store.reserve(4, 4)
     store.stored(a_block())

@@ -52,6 +52,25 @@ def test_blocks_are_missed_by_pruning_only_if_it_went_on_and_took_some_that_may_
     )
 
 
+@pytest.mark.parametrize(
+    ("upto", "running", "missed"),
+    [
+        (9, "8", False),  # of those below its end it does not show 8, which is still under way
+        (9, "", True),  # 8 has ended, and may have settled one of them
+        (7, "", False),
+        (10, "8", True),
+        (None, "8", True),
+    ],
+)
+def test_blocks_that_it_shows_are_not_missed_however_late_they_were_settled(
+    upto: int | None, running: str, missed: bool
+) -> None:
+    mark = Mark.at(look("8:10:8", 12), last=9)
+    now = replace(look(f"8:14:{running}", 14, 1), pruned=4, pruned_to=T, pruned_upto=upto)
+    assert mark.missed(now) is missed
+    assert Place.parse(Place(mark).text).seen.missed(now) is missed
+
+
 def test_it_knows_from_when_on_the_blocks_of_others_were_settled() -> None:
     mark = Mark.at(look("8:10:8", 12), last=9)
     assert mark.began(8) == mark.began(11) == T - LATE - CLOCK

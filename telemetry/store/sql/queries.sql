@@ -279,16 +279,20 @@ WITH alone AS MATERIALIZED (
     ORDER BY b.settled_at LIMIT %(limit)s FOR UPDATE OF b SKIP LOCKED
 ), gone AS (
     DELETE FROM blocks b USING old WHERE b.source = old.source AND b.first_row = old.first_row
-    RETURNING b.source, b.block, b.rows, b.stored, b.blank, b.rejected, b.dead, b.settled_at
+    RETURNING b.source, b.block, b.rows, b.stored, b.blank, b.rejected, b.dead, b.settled_at,
+              b.xmin::text::bigint AS settled_by
 ), summed AS (
     UPDATE stream_progress p
     SET pruned_rows = p.pruned_rows + g.rows, pruned_stored = p.pruned_stored + g.stored,
         pruned_blank = p.pruned_blank + g.blank, pruned_rejected = p.pruned_rejected + g.rejected,
-        pruned_dead = p.pruned_dead + g.dead, pruned_to = GREATEST(p.pruned_to, g.settled_to)
+        pruned_dead = p.pruned_dead + g.dead, pruned_to = GREATEST(p.pruned_to, g.settled_to),
+        pruned_upto = GREATEST(p.pruned_upto, g.settled_upto)
     FROM (
         SELECT source, sum(rows) AS rows, sum(stored) AS stored, sum(blank) AS blank, sum(rejected) AS rejected,
-               sum(dead) AS dead, max(settled_at) AS settled_to
-        FROM gone GROUP BY source
+               sum(dead) AS dead, max(settled_at) AS settled_to,
+               max(next - ((next - settled_by) & 4294967295)) AS settled_upto  -- of 32 bits; widened as in tail.sql
+        FROM gone CROSS JOIN (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) server
+        GROUP BY source
     ) g
     WHERE p.stream_id = g.source
 ), numbered AS (

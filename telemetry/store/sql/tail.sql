@@ -7,10 +7,11 @@
 
 -- name: now
 -- Which transactions have ended, the number that the next one gets, when it is, the timeline of the log of changes (0 on
--- a replica), how many readings' ledger rows were pruned, and when the latest of these was settled. age() alone tells
--- the next number without taking it, in 32 bits; the snapshot ends before it. And the last transaction whose blocks this
--- very snapshot shows, of those settled in the last so many µs; 0: none. On a replica as in `settled`.
-SELECT now::text, next + ((3 + age('3'::xid)::bigint - next) & 4294967295), time, timeline, pruned, pruned_to,
+-- a replica), how many readings' ledger rows were pruned, when the latest of these was settled, and the last transaction
+-- that settled one. age() alone tells the next number without taking it, in 32 bits; the snapshot ends before it. And the
+-- last transaction whose blocks this very snapshot shows, of those settled in the last so many µs; 0: none. On a replica
+-- as in `settled`.
+SELECT now::text, next + ((3 + age('3'::xid)::bigint - next) & 4294967295), time, timeline, pruned, pruned_to, pruned_upto,
        (SELECT coalesce(max(seen.transaction), 0)
         FROM blocks b
         CROSS JOIN LATERAL (SELECT next - ((next - b.xmin::text::bigint) & 4294967295) AS transaction) seen
@@ -24,7 +25,7 @@ FROM (
 ) server
 CROSS JOIN (
     SELECT coalesce(sum(pruned_stored), 0)::bigint AS pruned,
-           (extract(epoch FROM max(pruned_to)) * 1000000)::bigint AS pruned_to
+           (extract(epoch FROM max(pruned_to)) * 1000000)::bigint AS pruned_to, max(pruned_upto) AS pruned_upto
     FROM stream_progress
 ) ledger;
 
@@ -56,6 +57,7 @@ WITH head AS MATERIALIZED (
 SELECT (SELECT now::text FROM head), (SELECT next + ((3 + age - next) & 4294967295) FROM head), (SELECT time FROM head),
        (SELECT timeline FROM head), (SELECT coalesce(sum(pruned_stored), 0)::bigint FROM stream_progress),
        (SELECT (extract(epoch FROM max(pruned_to)) * 1000000)::bigint FROM stream_progress),
+       (SELECT max(pruned_upto) FROM stream_progress),
        string_agg(int8send(block), '' ORDER BY block), string_agg(int8send(transaction), '' ORDER BY block),
        string_agg(int8send(stored), '' ORDER BY block), string_agg(timestamptz_send(first_time), '' ORDER BY block),
        string_agg(timestamptz_send(last_time), '' ORDER BY block)

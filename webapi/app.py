@@ -47,7 +47,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     options = options or ApiOptions()
     if options.writer_url is not None:
         check_url(options.writer_url)
-    app = Flask(__name__, static_folder=None)
+    app = requests.App(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a path with one too many is not there; werkzeug would redirect, in HTML
     app.config.update(contract.CONFIG)
     pool = Pool(

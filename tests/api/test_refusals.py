@@ -81,6 +81,22 @@ def test_a_method_that_is_not_there_is_refused_with_those_that_are(alone: Api, m
 
 
 @pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/gpus", "GET, HEAD, OPTIONS"),
+        ("/api/v1/gpus/x/latest", "GET, HEAD, OPTIONS"),
+        ("/api/v1/queue/dead/1/replay", "OPTIONS, POST"),
+        ("/livez", "GET, HEAD, OPTIONS"),
+    ],
+)
+def test_options_are_the_methods_that_a_path_takes_and_no_page(alone: Api, path: str, allowed: str) -> None:
+    answer = alone.client.options(path)
+    assert (answer.status_code, answer.data, answer.headers["Allow"]) == (204, b"", allowed)
+    assert "Content-Type" not in answer.headers
+    assert answer.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize(
     "text", ["'; DROP TABLE gpus; --", "%' OR '1'='1", "${7*7}", "../../etc/passwd", "\ud7ff\U0010ffff"]
 )
 def test_hostile_texts_are_only_texts(fleet_api: Api, text: str) -> None:

@@ -78,7 +78,9 @@ def _preflight() -> Response:
         "Access-Control-Allow-Headers": _ASKED,
         "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
     }
-    return Response(status=204, headers=headers)
+    response = Response(status=204, headers=headers)
+    del response.headers["Content-Type"]
+    return response
 
 
 def _refuse_foreign(options: ApiOptions) -> None:

@@ -7,7 +7,7 @@ read at once, and a page is as many windows as it takes: nothing of the rest is 
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,8 @@ class FleetReadings:
     ) -> Readings:
         """At most `limit` readings from `start` to `end`, both inclusive, µs since 1970, in the order of Readings.
 
-        Fewer, even none, where the patience ended first: what is `after` them tells that there may be more.
+        Fewer, even none, where the patience ended first: it is `cut_short`, and what is `after` them tells that there
+        may be more.
         """
         until = time.monotonic() + self._patience
         parts: list[Page] = []
@@ -75,8 +76,9 @@ class FleetReadings:
                 break
         found = _joined(parts)
         page = _cut(found, 0, limit)
+        last = page.end(after)
         readings = self.reader.described(page, {})
-        return Readings(readings.time, readings.code, readings.value, readings.series, page.end(after) or following)
+        return replace(readings, after=last or following, cut_short=last is None and following is not None)
 
     def whole(self, selection: Selection, *, start: int, end: int) -> Generator[Readings, None, None]:
         """All readings of such a range in the same order, some thousand at a time, in flat memory.

@@ -60,7 +60,7 @@ class Readings:
     """Readings in the order of (time, gpu, metric, workload, block, value), all columns of shape (n,).
 
     `time` is int64, µs since 1970; `code` indexes `series`; `value` is float64. `after` is where the next page
-    begins, None at the end.
+    begins, None at the end. `cut_short`: looking for them took so long that fewer are here than might be.
     """
 
     time: NDArray[np.int64]
@@ -68,6 +68,7 @@ class Readings:
     value: NDArray[np.float64]
     series: Sequence[Series] = ()
     after: Position | None = None
+    cut_short: bool = False
 
 
 @dataclass(frozen=True, slots=True)

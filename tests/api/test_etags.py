@@ -1,12 +1,14 @@
 """ETag on ranges that lie in the past: one tag never stands for two answers, and 304 asks nothing of the readings."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
 from werkzeug.test import TestResponse
 
+from telemetry.store.fleet_readings import FleetReadings
 from telemetry.store.gate import Standing
 from telemetry.store.ledger import Ledger
 from telemetry.store.session import Session
@@ -14,6 +16,7 @@ from telemetry.store.writer import Writer
 from tests.fixtures.api import Api
 from tests.fixtures.filled import POWER, T0, TEMP, Reading, block_of, fill, fleet, gpu
 from tests.fixtures.store import Database
+from webapi.nouns import fleet_telemetry
 
 ONE = "/gpus/GPU-node-0-0/telemetry"
 END = "2025-07-18T20:43:00Z"
@@ -90,12 +93,32 @@ def test_every_question_has_a_tag_of_its_own(fleet_api: Api) -> None:
     assert len({tag(fleet_api, **one) for one in asked}) == len(asked)
 
 
-def test_a_range_of_the_fleet_has_one_where_it_is_whole(fleet_api: Api) -> None:
-    answer = get(fleet_api, "/telemetry", format="csv")
-    assert get(fleet_api, "/telemetry", tag=answer.headers["ETag"], format="csv").status_code == 304
-    assert get(fleet_api, "/telemetry", tag=answer.headers["ETag"], format="csv", host="node-0").status_code == 200
-    for paged in ({"format": "json"}, {"format": "csv", "limit": "7"}):
-        assert "ETag" not in fleet_api.get("/telemetry", end=END, **paged).headers
+def test_a_range_of_the_fleet_has_one_whole_and_page_by_page(fleet_api: Api) -> None:
+    second = fleet_api.get("/telemetry", limit=7, end=END).headers["Link"].partition("cursor=")[2].partition(">")[0]
+    asked: list[dict[str, Any]] = [
+        *({"format": "csv"}, {}, {"limit": 7}, {"limit": 7, "cursor": second}, {"limit": 8}, {"host": "node-0"}),
+        *({"format": "csv", "limit": 7}, {"format": "csv", "host": "node-0"}, {"metric": TEMP}),
+    ]
+    tags = [get(fleet_api, "/telemetry", **one).headers["ETag"] for one in asked]
+    assert len(set(tags)) == len(asked)
+    for one, known in zip(asked, tags, strict=True):
+        again = get(fleet_api, "/telemetry", tag=known, **one)
+        assert (again.status_code, again.data) == (304, b"")
+
+
+def test_a_page_that_was_cut_short_for_time_has_none(fleet_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it lacks it may hold another time; the page at which the readings end is whole again."""
+    monkeypatch.setattr(fleet_telemetry, "FleetReadings", partial(FleetReadings, patience=0.0))
+    parameters: dict[str, Any] = {"start": "2025-07-18T20:40:00Z", "end": END, "limit": 50}  # it looks minute by minute
+    told, tagged = 0, list[bool]()
+    while len(tagged) < 9:
+        answer = fleet_api.get("/telemetry", **parameters)
+        told += len(answer.get_json())
+        tagged.append("ETag" in answer.headers)
+        if not (link := answer.headers.get("Link")):
+            break
+        parameters["cursor"] = link.partition("cursor=")[2].partition(">")[0]
+    assert (told, tagged) == (90, [False, False, True, False, True])
 
 
 def test_nothing_is_asked_of_the_readings_for_it(database: Database, make_api: Callable[..., Api]) -> None:

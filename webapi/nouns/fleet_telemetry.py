@@ -55,7 +55,8 @@ def list_telemetry(query: dict[str, Any]) -> Response:
     With `step` or `max_points` no readings but one value for each step, metric and group of `group_by`: `agg` of the
     readings in it, in the unit of the classic metric. All of them in one answer.
 
-    Steps and whole ranges that ended more than a minute ago have an `ETag`, as those of one GPU; pages have none.
+    An answer about a range that ended more than a minute ago has an `ETag`, as one GPU's; but not a page that holds
+    fewer readings than its limit though there is a `Link`, because another time it might hold more.
     """
     if steps.are_asked(query):
         return _in_steps(query)
@@ -64,13 +65,16 @@ def list_telemetry(query: dict[str, Any]) -> Response:
     filters = ["fleet telemetry", *wanted.shown, _shown(selected)]
     place = paging.decode(query.get("cursor"), filters, PLACE)
     now = place[0] if place else wanted.now()
+    limit, after = query.get("limit"), Position(*place[1:]) if place else None
+    tag = tag_of(wanted, [kind, filters, place, limit])
+    if known := unchanged(tag):
+        return known
     reader, span = FleetReadings(reader=services().reader), {"start": start.at(now), "end": end.at(now)}
-    if exports.is_whole(kind, query):  # pages have no tag: a page may hold fewer readings when it took long
-        tag = tag_of(wanted, [kind, filters])
-        return unchanged(tag) or tagged(exports.whole(kind, reader.whole(selected, **span)), tag)
-    after = Position(*place[1:]) if place else None
-    readings = reader.page(selected, **span, after=after, limit=query.get("limit", PAGE_ROWS))
-    return exports.page(kind, readings, readings.after and paging.encode(filters, [now, *readings.after]))
+    if exports.is_whole(kind, query):
+        return tagged(exports.whole(kind, reader.whole(selected, **span)), tag)
+    readings = reader.page(selected, **span, after=after, limit=limit or PAGE_ROWS)
+    page = exports.page(kind, readings, readings.after and paging.encode(filters, [now, *readings.after]))
+    return tagged(page, None if readings.cut_short else tag)
 
 
 def _shown(selected: Selection) -> dict[str, object]:

@@ -6,7 +6,7 @@ Every noun is a `Blueprint` of this file. What does not live here: the nouns, th
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, NoReturn
@@ -23,7 +23,7 @@ from webapi.bodies import formats, tables
 from webapi.bodies.accept import preferred
 from webapi.bodies.conditional import tagged, unchanged
 from webapi.finish import finished
-from webapi.problems import MEDIA_TYPE, invalid, near
+from webapi.problems import MEDIA_TYPE, Fault, invalid, near
 from webapi.schemas import ProblemSchema
 from webapi.security import auth
 
@@ -114,17 +114,19 @@ class QueryParser(FlaskParser):
         self, error: ValidationError, req: Request, schema: Schema, *, error_status_code: Any, error_headers: Any
     ) -> NoReturn:
         """Answer 422 with every parameter that is wrong."""
-        found: list[tuple[str, str | None, str]] = []
-        for name, told in error.messages_dict["query"].items():
-            values = req.args.getlist(name)
-            if name not in schema.load_fields:
-                known = near(name, schema.load_fields)
-                found.append((name, values[0], f"is no parameter here (perhaps {known}?)"))
-            elif isinstance(told, dict):  # a list: what is wrong, by place
-                found += [(name, values[place], texts[0]) for place, texts in told.items()]
-            else:
-                found.append((name, values[0] if len(values) == 1 else None, told[0]))
-        raise invalid(found)
+        raise invalid(_faults(error.messages_dict["query"], req, schema))
+
+
+def _faults(messages: Mapping[str, Any], req: Request, schema: Schema) -> Iterator[Fault]:
+    """One by one, for they are looked at only as far as an answer names them."""
+    for name, told in messages.items():
+        values = req.args.getlist(name)
+        if name not in schema.load_fields:
+            yield name, values[0], f"is no parameter here (perhaps {near(name, schema.load_fields)}?)"
+        elif isinstance(told, dict):  # a list: what is wrong, by place
+            yield from ((name, values[place], texts[0]) for place, texts in told.items())
+        else:
+            yield name, values[0] if len(values) == 1 else None, told[0]
 
 
 class Blueprint(flask_smorest.Blueprint):

@@ -7,6 +7,7 @@ leaves in an answer: it goes to the log, under the request id that the answer sh
 import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -20,6 +21,9 @@ from webapi.services import services
 MEDIA_TYPE = "application/problem+json"
 CUT = 100
 """Characters of a wrong value that an answer repeats."""
+
+FAULTS_MAX = 20
+"""Wrong parameters that an answer names: a request has room for thousands, and each takes a millisecond to explain."""
 
 UNSUITED = "unsuitable-parameter"
 """What the contract cannot say of a parameter, because it depends on others: so it is told apart from invalid ones."""
@@ -91,12 +95,14 @@ def unknown(slug: str, title: str, faults: Iterable[Fault]) -> Problem:
 
 
 def _of_parameters(status: int, slug: str, title: str, faults: Iterable[Fault]) -> Problem:
-    listed, told = [], []
-    for given, value, detail in faults:
+    listed, told, left = [], [], iter(faults)
+    for given, value, detail in islice(left, FAULTS_MAX):
         name = cut(given)
         shown = {} if value is None else {"value": cut(value)}
         listed.append({"parameter": name, **shown, "detail": detail})
         told.append(" ".join([name + "".join(f"={text!r}" for text in shown.values()), detail]))
+    if next(left, None) is not None:
+        told.append(f"more is wrong than these {FAULTS_MAX}: mend them first")
     return Problem(status, slug, title, f"{'; '.join(told)}.", errors=listed)
 
 

@@ -17,7 +17,7 @@ from webapi.schemas import Query, Text, Time
 METRICS_MAX = 100
 """Metrics that one question may name."""
 GPUS_MAX = 1_000
-"""GPUs that one question may name; the line of a request takes no more than some 200 uuids."""
+"""GPUs that one question may name; the first line of a request has room for so many (`process.arrivals.LINE_MAX`)."""
 
 
 class RangeQuery(Query):
@@ -82,7 +82,8 @@ class FleetQuery(Query):
     gpu = fields.List(
         Text("", "GPU-5fd4f087-86f3-7a43-b711-4771313afc50"),
         metadata={
-            "description": "Only these GPUs, by their ids as `/api/v1/gpus` lists them; may be repeated.",
+            "description": "Only these GPUs, by their ids as `/api/v1/gpus` lists them; may be repeated. A thousand of "
+            "them make a line of 45 KB, which a proxy in between may not take (nginx: large_client_header_buffers).",
             "maxItems": GPUS_MAX,
         },
         validate=validate.Length(max=GPUS_MAX, error=f"is given more than {GPUS_MAX} times; ask in parts"),

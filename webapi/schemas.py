@@ -156,7 +156,7 @@ class ProblemSchema(Schema):
     errors = fields.List(
         fields.Nested(FaultSchema),
         metadata={
-            "description": "Every parameter that is wrong.",
+            "description": "Every parameter that is wrong; the first 20, where there are more.",
             "examples": [[{"parameter": "limit", "value": "abc", "detail": "is not a whole number from 1 to 100000"}]],
         },
     )

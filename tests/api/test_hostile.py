@@ -6,16 +6,20 @@ What is new in the contract is attacked by itself, without a word here.
 import contextlib
 import re
 import socket
+import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 import pytest
 
 from tests.fixtures.api import fetch
-from tests.fixtures.asked import Asked
+from tests.fixtures.asked import METRICS, SHOWN, Asked
 from tests.fixtures.attacks import Attack, Attacker, Reply, some, wrong
+from tests.fixtures.contract import PROBLEM as PROBLEM_TYPE
 from tests.fixtures.contract import Contract
+from webapi.process.arrivals import LINE_MAX
+from webapi.ranges import GPUS_MAX, METRICS_MAX
 
 WARM = 300
 """Requests after which a worker has made what it keeps."""
@@ -74,6 +78,19 @@ def test_an_answer_that_should_not_be_is_noticed(reply: Reply) -> None:
     attack = Attack("list", "GET", b"GET /api/v1/gpus HTTP/1.1\r\nHost: a\r\n\r\n")
     assert wrong(attack, reply, ["open-sesame"]) != []
     assert wrong(attack, Reply(422, PLAIN, orjson.dumps(PROBLEM)), ["open-sesame"]) == []
+
+
+def test_the_longest_question_that_the_contract_allows_is_answered(asked: Asked) -> None:
+    gpus = [SHOWN.uuid, *(f"GPU-{uuid.UUID(int=number)}" for number in range(GPUS_MAX - 1))]
+    metrics = [METRICS[0], *(f"DCGM_FI_{number:052}" for number in range(METRICS_MAX - 1))]
+    question = f"/api/v1/telemetry?{urlencode({'gpu': gpus, 'metric': metrics}, doseq=True)}&host="
+    room = LINE_MAX - len(f"GET {question} HTTP/1.1\r")
+    assert room > 1_024
+    answer = fetch(f"{asked.url}{question}{SHOWN.hostname}")
+    assert (answer.status, {record["uuid"] for record in orjson.loads(answer.body)}) == (200, {SHOWN.uuid})
+    for length, status in ((room, 422), (room + 1, 414)):
+        refused = fetch(f"{asked.url}{question}{'x' * length}")
+        assert (refused.status, refused.headers["Content-Type"]) == (status, PROBLEM_TYPE)
 
 
 def test_clients_that_never_finish_a_request_keep_nobody_from_asking(asked: Asked) -> None:

@@ -11,6 +11,8 @@ import pytest
 from tests.fixtures.api import Api
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.store import Database
+from webapi.problems import FAULTS_MAX
+from webapi.ranges import GPUS_MAX
 
 ONE = "/gpus/GPU-node-0-0/telemetry"
 
@@ -58,6 +60,8 @@ def test_all_that_is_wrong_is_told_at_once(alone: Api) -> None:
 
 def test_more_metrics_than_a_question_may_name_are_refused(alone: Api) -> None:
     assert "more than 100 times" in alone.problem(422, ONE, metric=[f"m{number}" for number in range(101)])["detail"]
+    gpus = [f"g{number}" for number in range(GPUS_MAX + 1)]
+    assert f"more than {GPUS_MAX} times" in alone.problem(422, "/telemetry", gpu=gpus)["detail"]
 
 
 def test_a_parameter_given_twice_is_ambiguous(alone: Api) -> None:
@@ -94,6 +98,13 @@ def test_options_are_the_methods_that_a_path_takes_and_no_page(alone: Api, path:
     assert (answer.status_code, answer.data, answer.headers["Allow"]) == (204, b"", allowed)
     assert "Content-Type" not in answer.headers
     assert answer.headers["X-Request-ID"]
+
+
+def test_of_thousands_of_wrong_parameters_the_first_are_told(alone: Api) -> None:
+    for wrong in ({f"x{number}": "1" for number in range(5_000)}, {"metric": [""] * 5_000}):
+        told = alone.problem(422, ONE, **wrong)
+        assert len(told["errors"]) == FAULTS_MAX
+        assert told["detail"].endswith("mend them first.")
 
 
 @pytest.mark.parametrize(

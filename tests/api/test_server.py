@@ -17,6 +17,7 @@ from tests.fixtures.api import Answer, Serve, fetch, serve_on
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import Processes, eventually, is_gone
 from tests.fixtures.store import Database
+from webapi.process.arrivals import LINE_MAX
 from webapi.process.folder import PREFIX
 
 Start = Callable[..., Serve]
@@ -113,7 +114,7 @@ def test_a_killed_servers_files_are_removed_by_the_next_one_and_a_running_ones_a
 def test_what_is_no_request_is_answered_with_a_problem_too(serve: Start) -> None:
     place = urlsplit(serve().url)
     for told, status in (
-        (b"GET /livez?" + b"x" * 9_000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /livez?" + b"x" * LINE_MAX + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 431),
         (b"GET /livez HTTP/9.9\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),

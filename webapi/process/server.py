@@ -24,7 +24,7 @@ from telemetry.runtime.shared import DIRECTORY, share_values
 from webapi.app import close, create_app
 from webapi.live import stream
 from webapi.options import ApiOptions
-from webapi.process.arrivals import CONNECTIONS, LINE_MAX, PATIENCE
+from webapi.process.arrivals import CONNECTIONS, PATIENCE
 from webapi.process.crowd import PAGES, SCRAPES
 from webapi.process.folder import make_folder
 from webapi.process.worker import STALLED_AFTER, ApiWorker
@@ -132,7 +132,7 @@ class _Server(BaseApplication):
             "logger_class": _Logs,
             "loglevel": "warning",
             "control_socket_disable": True,
-            "limit_request_line": LINE_MAX,
+            "limit_request_line": 0,  # measured before it comes here
             "worker_connections": CONNECTIONS,
             "keepalive": KEEPALIVE,
             "sendfile": False,  # it would pass by the least rate of answers

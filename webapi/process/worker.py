@@ -24,7 +24,7 @@ STALLED_AFTER = 30
 """Seconds in which a client may take not a byte of its answer before it is left."""
 
 _DETAILS = (
-    (LimitRequestLine, 414, f"The path and its parameters take more than {LINE_MAX} bytes; ask for less at once."),
+    (LimitRequestLine, 414, f"The path and its parameters take more than {LINE_MAX} bytes; ask in parts."),
     (LimitRequestHeaders, 431, "The headers are too many or too long; leave out what is not needed."),
     (ParseException, 400, "This is no HTTP request that the server can read."),
 )

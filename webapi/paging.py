@@ -15,7 +15,7 @@ from flask import request
 
 from webapi.problems import Problem, unknown, unsuited
 
-ADVICE = "take it from the Link header of the page before, or leave it out for the first page"
+ADVICE = "take it from the Link header of the page before, or leave it out for the first page, as in limit=500"
 MAX_TEXT = 4_096
 
 
@@ -40,7 +40,8 @@ def decode(text: str | None, filters: object, kinds: Sequence[tuple[type, int, i
     if not all(_fits(value, *kind) for value, kind in zip(place, kinds, strict=True)):
         raise _no_page(text)
     if digest != _digest(filters):
-        raise unsuited([("cursor", text, f"belongs to a question with other filters; repeat those: {ADVICE}")])
+        told = f"belongs to a question with another path or other filters; repeat those of its page: {ADVICE}"
+        raise unsuited([("cursor", text, told)])
     return list(place)
 
 

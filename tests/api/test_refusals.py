@@ -107,6 +107,22 @@ def test_of_thousands_of_wrong_parameters_the_first_are_told(alone: Api) -> None
         assert told["detail"].endswith("mend them first.")
 
 
+def test_a_cursor_that_leads_nowhere_is_named_with_where_to_take_one(fleet_api: Api) -> None:
+    paged = ("/gpus", "/inventory", "/telemetry", ONE, "/queue/dead")
+    cursors = {path: (fleet_api.get(path, limit=1).headers.get("Link") or "").partition("cursor=")[2] for path in paged}
+    of_gpus = cursors["/gpus"].partition(">")[0]
+    for path in paged:
+        for cursor in ("x", "W10", *([of_gpus] if path != "/gpus" else [])):
+            response = fleet_api.get(path, limit=1, cursor=cursor)
+            assert response.status_code in (404, 422), path
+            (fault,) = response.get_json(force=True)["errors"]
+            assert (fault["parameter"], fault["value"]) == ("cursor", cursor)
+            assert "take it from the Link header" in fault["detail"]
+            assert "as in limit=500" in fault["detail"]
+    other = fleet_api.problem(422, "/gpus", limit=1, cursor=of_gpus, host="node-*")
+    assert "repeat those of its page" in other["detail"]
+
+
 @pytest.mark.parametrize(
     "text", ["'; DROP TABLE gpus; --", "%' OR '1'='1", "${7*7}", "../../etc/passwd", "\ud7ff\U0010ffff"]
 )

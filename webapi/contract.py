@@ -49,16 +49,7 @@ Refusal = tuple[str, str, str]
 """What a problem says: the last part of its type, its title, and a detail as an example."""
 
 _REFUSALS: Mapping[int, Refusal] = {
-    401: (
-        "no-token",
-        "A token is needed",
-        "There is none. Send one as in: Authorization: Bearer tlm_...; `telemetry token create NAME` makes one.",
-    ),
-    403: (
-        "insufficient-scope",
-        "The token's scope is too small",
-        "This needs a token of scope admin; 'grafana' has read. `telemetry token create NAME --scope admin` makes one.",
-    ),
+    **auth.REFUSALS,
     404: (
         "unknown-gpu",
         "No GPU has this id",
@@ -209,7 +200,7 @@ class Blueprint(flask_smorest.Blueprint):
         """Document which token an operation needs, and what is answered without it."""
         if not (security := auth.documented(info)):
             return {**doc, "security": []}
-        refused = self.refuses(401, 403)(lambda: None)._apidoc["response"]["responses"]
+        refused = self.refuses(*auth.REFUSALS)(lambda: None)._apidoc["response"]["responses"]
         responses = info.setdefault("response", {}).setdefault("responses", {})
         info["response"]["responses"] = {**refused, **responses}
         return {**doc, "security": security}

@@ -1,10 +1,12 @@
 """Who may do what: the bearer token of a request (RFC 6750), and the scope that an operation needs.
 
 An operation that says nothing needs `read`; `@needs("admin")` and `@open_to_all` say otherwise, to the contract too.
-What does not live here: what tokens are (`tokens`), where they are kept (`tokenfile`).
+What does not live here: what tokens are (`tokens`), where they are kept (`tokenfile`), how many wrong ones an address
+may show (`attempts`).
 """
 
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from flask import Flask, current_app, g, request
 from telemetry.runtime import log_event
 from webapi.options import ApiOptions
 from webapi.problems import Problem
+from webapi.security.attempts import MOST, WINDOW, Attempts
 from webapi.security.tokens import Token
 from webapi.services import services
 from webapi.times import rfc3339
@@ -47,10 +50,30 @@ CHALLENGE = {
     }
 }
 
+REFUSALS: Mapping[int, tuple[str, str, str]] = {
+    401: (
+        "no-token",
+        "A token is needed",
+        "There is none. Send one as in: Authorization: Bearer tlm_...; `telemetry token create NAME` makes one.",
+    ),
+    403: (
+        "insufficient-scope",
+        "The token's scope is too small",
+        "This needs a token of scope admin; 'grafana' has read. `telemetry token create NAME --scope admin` makes one.",
+    ),
+    429: (
+        "too-many-wrong-tokens",
+        "Too many wrong tokens",
+        f"More than {MOST} wrong tokens came from this address within {WINDOW:.0f} s, and this is one more. One that "
+        "holds is taken at any time.",
+    ),
+}
+"""What whoever needs a token may be refused with: the last part of a problem's type, its title, an example."""
+
 NEEDS = "needs"
 _OPEN, _METRICS = "nothing", "metrics"
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*)", re.ASCII | re.IGNORECASE)
-_FOUND = "telemetry.token"
+_FOUND, _ATTEMPTS = "telemetry.token", "telemetry_attempts"
 _REALM = 'Bearer realm="telemetry"'
 _REMEDY = "Send one as in: Authorization: Bearer tlm_...; `telemetry token create NAME` makes one."
 
@@ -92,6 +115,7 @@ def documented(info: Mapping[str, Any]) -> list[dict[str, list[str]]]:
 
 def register(app: Flask) -> None:
     """Have every request of this app looked at before anything else is done for it."""
+    app.extensions[_ATTEMPTS] = Attempts()
     app.before_request(_check)
 
 
@@ -154,6 +178,26 @@ def _unauthorized(options: ApiOptions) -> Problem:
         # What came is not repeated: it may be the token itself, without the word before it.
         why = "The header Authorization does not begin with the word Bearer." if scheme else "There is none."
         return _refused(401, "no-token", "A token is needed", f"{why} {_REMEDY}", _REALM)
+    return _too_often() or _wrong(options)
+
+
+def _too_often() -> Problem | None:
+    """429, for one wrong token too many of its address."""
+    attempts = cast(Attempts, current_app.extensions[_ATTEMPTS])
+    address = request.remote_addr or ""
+    verdict = attempts.wrong(address)
+    if not verdict.wait:
+        return None
+    if verdict.first:  # those before had a line each
+        what = "wrong tokens of an address are not told one by one any more"
+        log_event(log, logging.WARNING, what, address=address, seconds=math.ceil(verdict.wait))
+    slug, title, detail = REFUSALS[429]
+    wait = {"Retry-After": str(math.ceil(verdict.wait))}
+    return Problem(429, slug, title, f"{detail} {_REMEDY}", headers=wait)
+
+
+def _wrong(options: ApiOptions) -> Problem:
+    """401, for a token that does not hold."""
     old = _given(request.environ, options)
     why = f"ended at {rfc3339(old.expires)}" if old else "is none that this server knows: mistyped, revoked or replaced"
     log_event(log, logging.WARNING, "a token was refused", token=old.name if old else None, request_id=g.request_id)

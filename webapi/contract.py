@@ -22,10 +22,11 @@ from telemetry import __version__
 from webapi.bodies import formats, tables
 from webapi.bodies.accept import preferred
 from webapi.bodies.conditional import tagged, unchanged
-from webapi.finish import finished
-from webapi.problems import MEDIA_TYPE, Fault, invalid, near
+from webapi.finish import as_served, finished
+from webapi.problems import MEDIA_TYPE, Fault, invalid, near, urn
 from webapi.schemas import ProblemSchema
 from webapi.security import auth
+from webapi.services import services
 
 VERSION = "v1"
 
@@ -220,7 +221,7 @@ def _example(status: int, told: Refusal) -> dict[str, Any]:
     """The problem, as it is sent."""
     slug, title, detail = told
     return {
-        "type": f"urn:telemetry:problem:{slug}",
+        "type": urn(slug),
         "title": title,
         "status": status,
         "detail": detail,
@@ -253,18 +254,21 @@ class Api(flask_smorest.Api):
         return
 
     def document(self) -> dict[str, Any]:
-        """The contract, as it is answered and written."""
+        """The contract, as it is written: of a server that asks for tokens."""
         return finished(self.spec.to_dict())
 
     def _body(self) -> tuple[bytes, str]:
-        """The same as bytes, and their tag. Made at the first question, when all nouns are in it, and only once:
-        it takes long, and anybody may ask for it.
+        """What holds of it here, as bytes, and their tag. Made at the first question, when all nouns are in it, and
+        only once: it takes long, and anybody may ask for it.
         """
         with self._making:
             if self._made is None:
-                body = json.dumps(self.document(), indent=2, ensure_ascii=False).encode()
+                body = json.dumps(self._as_served(), indent=2, ensure_ascii=False).encode()
                 self._made = body, hashlib.blake2b(body, digest_size=16).hexdigest()
             return self._made
+
+    def _as_served(self) -> dict[str, Any]:
+        return as_served(self.document(), services().options)
 
     @auth.open_to_all
     def _openapi_json(self) -> Response:

@@ -13,7 +13,9 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document, as /openapi.json answers it: it depends on no setting."""
+    """The OpenAPI document of a server that asks for tokens: it depends on no setting. One that asks for none answers
+    the same without them.
+    """
     app = create_app(database_url=NOWHERE)
     try:
         return cast(dict[str, Any], app.extensions["flask-smorest"]["apis"][""]["ext_obj"].document())

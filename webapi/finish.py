@@ -1,12 +1,16 @@
 """The last touch to the contract, for those who read it and for what is generated from it.
 
-What lives here: how operations are grouped, and what generators look for elsewhere. What does not: what stands in the
-contract (`contract`, the nouns).
+What lives here: how operations are grouped, what generators look for elsewhere, and what of it a server without tokens
+leaves out. What does not: what stands in the contract (`contract`, the nouns).
 """
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
+
+from webapi.options import ApiOptions
+from webapi.problems import MEDIA_TYPE, urn
+from webapi.security.auth import REFUSALS
 
 GROUPS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "gpus": ("Which GPUs there are, and what one of them shows", ("gpus", "latest", "telemetry")),
@@ -34,6 +38,28 @@ REQUEST_ID = {
 def finished(document: dict[str, Any]) -> dict[str, Any]:
     """The document, with its operations in groups, and what is so everywhere said everywhere."""
     return _grouped(_identified(deepcopy(document)))
+
+
+def as_served(document: dict[str, Any], options: ApiOptions) -> dict[str, Any]:
+    """The finished document with what holds by these options: whether tokens are asked for, and for what."""
+    document = deepcopy(document)
+    for operation in _operations(document):
+        ways = [] if options.tokens is None else operation["security"]
+        if {} in ways:  # as the options say
+            ways = [way for way in ways if way] if options.metrics_auth else []
+        if not ways:
+            kept = {status: one for status, one in operation["responses"].items() if not _is_about_tokens(one)}
+            operation["responses"] = kept
+        operation["security"] = ways
+    if options.tokens is None:
+        document["components"].pop("securitySchemes", None)
+    return document
+
+
+def _is_about_tokens(response: Mapping[str, Any]) -> bool:
+    """Whether it is for those who need one; an operation may refuse in its own words by the same status."""
+    example = response.get("content", {}).get(MEDIA_TYPE, {}).get("example", {})
+    return example.get("type") in {urn(slug) for slug, _, _ in REFUSALS.values()}
 
 
 def _identified(document: dict[str, Any]) -> dict[str, Any]:

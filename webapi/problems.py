@@ -140,7 +140,7 @@ def body(
     """The JSON; `instance` and `request_id` let a line in the log be found."""
     return orjson.dumps(
         {
-            "type": f"urn:telemetry:problem:{slug}",
+            "type": urn(slug),
             "title": title,
             "status": status,
             "detail": detail,
@@ -149,6 +149,11 @@ def body(
             **(more or {}),
         }
     )
+
+
+def urn(slug: str) -> str:
+    """The type of a problem."""
+    return f"urn:telemetry:problem:{slug}"
 
 
 def slug_of(phrase: str) -> str:

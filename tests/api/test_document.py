@@ -1,17 +1,23 @@
 """`telemetry openapi`: the contract as a file."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.fixtures.api import Api
 from tests.fixtures.commands import Call
-from webapi.document import written
+from tests.fixtures.tokens import Keyring
+from webapi.document import NOWHERE, written
 
 FILE = Path(__file__).parents[2] / "webapi" / "openapi.json"
 
 
-def test_the_command_writes_what_a_server_answers(alone: Api, call: Call, tmp_path: Path) -> None:
-    served = alone.client.get("/openapi.json").get_json()
+def test_the_command_writes_what_a_server_with_tokens_answers(
+    make_api: Callable[..., Api], keyring: Keyring, call: Call, tmp_path: Path
+) -> None:
+    client = make_api(NOWHERE, tokens=keyring.open(), metrics_auth=True).client
+    served = client.get("/openapi.json").get_json()
+    served["paths"]["/metrics"]["get"]["security"].insert(0, {})  # what may be set stays open in a file
     plain, line = call("openapi"), call("openapi", "--json")
     assert (json.loads(plain.out), json.loads(line.out)) == (served, served)
     assert (plain.out.count("\n") > 100, line.out.count("\n")) == (True, 1)

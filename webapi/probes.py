@@ -13,6 +13,7 @@ from werkzeug import Request
 from telemetry import __version__
 from telemetry.runtime import Report, mask_secrets, new_registry
 from webapi.contract import Blueprint
+from webapi.process.crowd import BUSY
 from webapi.readiness import Readiness
 from webapi.security.auth import open_to_all, open_unless_told
 from webapi.services import services
@@ -105,6 +106,7 @@ def healthz() -> Response:
     description="Prometheus' text format, or OpenMetrics where `Accept` asks for it",
     example=COUNTED,
 )
+@blueprint.refuses(told={503: BUSY})
 @blueprint.doc(
     operationId="getServerMetrics",
     responses={200: {"content": {OPEN_METRICS: {"schema": {"type": "string"}, "example": f"{COUNTED}# EOF\n"}}}},

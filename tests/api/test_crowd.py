@@ -12,11 +12,13 @@ import pytest
 
 from telemetry.runtime import Report
 from tests.fixtures.api import Answer, Api, Serve, fetch, port_of, through
+from tests.fixtures.contract import Contract
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import eventually
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.store import Database
-from webapi.process.crowd import Room
+from webapi.document import NOWHERE, document
+from webapi.process.crowd import SCRAPES, Room
 from webapi.readiness import Readiness
 
 Start = Callable[..., Serve]
@@ -103,6 +105,18 @@ def test_refused_and_failed_requests_leave_their_room_to_others(
         with api.client.get(f"/api/v1{path}") as response:
             assert response.status_code == status
             assert api.get("/gpus").status_code == 503
+
+
+def test_a_scrape_beyond_those_under_way_is_refused_as_the_contract_says(make_api: Callable[..., Api]) -> None:
+    client, contract = make_api(NOWHERE, requests=1).client, Contract(document())
+    with ExitStack() as under_way:
+        for _ in range(SCRAPES):
+            assert under_way.enter_context(client.get("/metrics")).status_code == 200
+        refused = client.get("/metrics")
+    scrape = next(operation for operation in contract.operations if operation.path == "/metrics")
+    assert contract.faults(scrape, 503, dict(refused.headers), refused.data) == []
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+    assert client.get("/metrics").status_code == 200
 
 
 def test_a_table_that_stays_locked_is_told_within_the_patience_for_locks(

@@ -34,6 +34,13 @@ PAGES = 8
 UNCOUNTED = "/api/v1/stream"
 """Lasts for an hour and has places of its own (`audience`)."""
 
+BUSY = (
+    "too-many-requests",
+    "The server is busy with other requests",
+    "As many requests as this server works on at a time are under way; send it again, not all at once.",
+)
+"""The problem of those beyond: the last part of its type, its title, its detail."""
+
 _REFUSED = "telemetry.crowded"
 _SOCKET = "gunicorn.socket"
 
@@ -103,7 +110,7 @@ class Crowd:
     def _room_of(self, path: str) -> tuple[Room, float]:
         if path.startswith(COUNTED):
             return self._room, self._wait
-        return (self._scrapes if path == SCRAPED else self._pages), 0.0
+        return (self._scrapes if path.startswith(SCRAPED) else self._pages), 0.0
 
     def _inside(
         self, environ: "WSGIEnvironment", start_response: "StartResponse", leave: Callable[[], None]
@@ -138,6 +145,4 @@ def _lasting(environ: "WSGIEnvironment", start_response: "StartResponse") -> "St
 def refuse_beyond(environ: "WSGIEnvironment", retry_after: int) -> None:
     """Raise the problem of a request that was marked."""
     if environ.get(_REFUSED):
-        detail = "As many requests as this server works on at a time are under way; send it again, not all at once."
-        wait = {"Retry-After": str(retry_after)}
-        raise Problem(503, "too-many-requests", "The server is busy with other requests", detail, headers=wait)
+        raise Problem(503, *BUSY, headers={"Retry-After": str(retry_after)})

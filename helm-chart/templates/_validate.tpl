@@ -13,6 +13,7 @@ values.schema.json.
 {{- include "telemetry.validateSource" . -}}
 {{- include "telemetry.validateApi" . -}}
 {{- include "telemetry.validateScaling" . -}}
+{{- include "telemetry.validateGrace" . -}}
 {{- end }}
 
 {{- define "telemetry.validateRedis" -}}
@@ -125,6 +126,22 @@ values.schema.json.
 {{- $scaling := dig "autoscaling" dict (.Values.api | default dict) -}}
 {{- if $scaling.enabled -}}
 {{- include "telemetry.validateRange" (list "api.autoscaling.minReplicas" (dig "minReplicas" 2 $scaling) "api.autoscaling.maxReplicas" (dig "maxReplicas" 6 $scaling)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* A pod that is killed before it has drained leaves its work to others, a lease later. */}}
+{{- define "telemetry.validateGrace" -}}
+{{- $values := .Values -}}
+{{- $lease := dig "lease" 15 (.Values.queue | default dict) -}}
+{{- range $role, $default := dict "streamer" 60 "collector" 90 -}}
+{{- $grace := dig "terminationGracePeriodSeconds" $default (get $values $role | default dict) -}}
+{{- if le ($grace | float64) (addf $lease 5) -}}
+{{- include "telemetry.refuse" (list (printf "%s.terminationGracePeriodSeconds" $role) (printf "%v is too short: a pod may wait as long as queue.lease (%v s) before it ends, and some seconds more; set it to more than %v, or lower queue.lease" $grace $lease (addf $lease 5))) -}}
+{{- end -}}
+{{- end -}}
+{{- $grace := dig "terminationGracePeriodSeconds" 45 (.Values.api | default dict) -}}
+{{- if le ($grace | int) 30 -}}
+{{- include "telemetry.refuse" (list "api.terminationGracePeriodSeconds" (printf "%v is too short: requests under way have 25 s, after 5 s in which proxies learn of the end; set it to more than 30" $grace)) -}}
 {{- end -}}
 {{- end }}
 

@@ -23,7 +23,7 @@ from webapi.bodies import formats, tables
 from webapi.bodies.accept import preferred
 from webapi.bodies.conditional import tagged, unchanged
 from webapi.finish import as_served, finished
-from webapi.problems import MEDIA_TYPE, Fault, invalid, near, urn
+from webapi.problems import MEDIA_TYPE, Fault, invalid, stranger, urn
 from webapi.schemas import ProblemSchema
 from webapi.security import auth
 from webapi.services import services
@@ -114,7 +114,7 @@ def _faults(messages: Mapping[str, Any], req: Request, schema: Schema) -> Iterat
     for name, told in messages.items():
         values = req.args.getlist(name)
         if name not in schema.load_fields:
-            yield name, values[0], f"is no parameter here (perhaps {near(name, schema.load_fields)}?)"
+            yield name, values[0], stranger(name, schema.load_fields)
         elif isinstance(told, dict):  # a list: what is wrong, by place
             yield from ((name, values[place], texts[0]) for place, texts in told.items())
         else:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound
 
 from telemetry.runtime import log_event, mask_tokens
@@ -115,8 +115,19 @@ def cut(value: str) -> str:
 def near(name: str, known: Iterable[str]) -> str:
     """What a person may have meant: the nearest names, or all of them."""
     names = sorted(known)
-    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5) or names
-    return ", ".join(close)
+    return ", ".join(_close(name, names) or names)
+
+
+def stranger(name: str, known: Iterable[str]) -> str:
+    """What is wrong with a parameter that is none of those that are known."""
+    names = sorted(known)
+    if close := _close(name, names):
+        return f"is no parameter here (perhaps {', '.join(close)}?)"
+    return f"is no parameter here; there are {', '.join(names)}"
+
+
+def _close(name: str, names: Sequence[str], *, most: int = 3, cutoff: float = 0.5) -> list[str]:
+    return difflib.get_close_matches(name.lower(), names, n=most, cutoff=cutoff)
 
 
 def problem(
@@ -196,8 +207,16 @@ def _on_http_error(error: HTTPException) -> Response:
 
 def _detail(error: HTTPException) -> str:
     if isinstance(error, NotFound):
-        return f"There is nothing at {cut(request.path)}. GET /openapi.json lists every path, /swagger shows them."
+        told = f"There is nothing at {cut(request.path)}{_meant(request.path)}."
+        return f"{told} GET /openapi.json lists every path, /swagger shows them."
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         return f"{request.method} is not for {cut(request.path)}; it takes {allowed}."
     return error.description or error.name
+
+
+def _meant(path: str) -> str:
+    """The path that a person may have meant, of those that are the same for everybody."""
+    plain = [rule.rule for rule in current_app.url_map.iter_rules() if not rule.arguments]
+    close = _close(path.rstrip("/"), plain, most=1, cutoff=0.85) if len(path) <= CUT else []
+    return f" (perhaps {close[0]}?)" if close else ""

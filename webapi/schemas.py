@@ -65,7 +65,8 @@ class Number(fields.Float):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **more: Any) -> float:
         plain = re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value, re.ASCII)
         if not plain or not self.low <= float(value) <= self.high:
-            raise ValidationError(f"is not a number from {self.low:g} to {self.high:g}, as in {attr}={self.example:g}")
+            low, high = (f"{end:.12g}" for end in (self.low, self.high))  # 1000000, not 1e+06
+            raise ValidationError(f"is not a number from {low} to {high}, as in {attr}={self.example:g}")
         return float(value)
 
 

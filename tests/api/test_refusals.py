@@ -34,6 +34,8 @@ ONE = "/gpus/GPU-node-0-0/telemetry"
         ("/gpus", "model", "a\0b", "holds a NUL character; leave it out, as in model=*H100*"),
         ("/gpus", "hots", "a", "is no parameter here (perhaps host?)"),
         ("/gpus", "start_time", "now", "is no parameter here"),
+        ("/gpus", "k", "5", "is no parameter here; there are cursor, format, host, limit, model"),
+        ("/fleet/idle", "min_memory", "-1", "is not a number from 0 to 4194304, as in min_memory=500"),
         (ONE, "metrics", "a", "is no parameter here (perhaps metric?)"),
         (ONE, "metric", "", "has 0 characters; 1 to 1024 are allowed, as in metric=DCGM_FI_DEV_GPU_TEMP"),
         (ONE, "metric", "\0", "holds a NUL character"),
@@ -75,6 +77,12 @@ def test_a_path_that_is_not_there_is_told_where_paths_are_listed(alone: Api, pat
     response = alone.client.get(path)
     assert (response.status_code, response.content_type) == (404, "application/problem+json")
     assert "/openapi.json" in response.get_json(force=True)["detail"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/gpus/", "/api/v1/gpu", "/API/V1/GPUS", "/api/v1//gpus"])
+def test_a_path_that_is_nearly_one_is_told_which(alone: Api, path: str) -> None:
+    assert "(perhaps /api/v1/gpus?)" in alone.client.get(path).get_json(force=True)["detail"]
+    assert "perhaps" not in alone.client.get(path + "x" * 100).get_json(force=True)["detail"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])

@@ -8,6 +8,7 @@ not: the questions (`reader`), the one connection of a streamer or collector (`s
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any, NoReturn
 
 import psycopg
@@ -21,6 +22,10 @@ GIVE_UP = 5.0
 """Seconds after which the pool stops trying to connect by itself; the next question makes it try again at once.
 Left alone it would back off for minutes, and not see for minutes that the database is back."""
 
+STATEMENTS = 3
+"""A question that is asked in parts may take as long as so many statements: by default half a minute, which clients and
+proxies wait for."""
+
 
 class Pool:
     """Up to `size` connections in autocommit, read only; seconds everywhere.
@@ -28,8 +33,8 @@ class Pool:
     `wait` is how long a question waits for a connection: a restart of the database shorter than that is not
     noticed. `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer,
     `export_timeout` an export: whole ranges are sent while they are read, as fast as the client takes them.
-    `lent` is told how many connections are in use whenever that changes, `missed` that a question got none in time;
-    both must be quick and not raise.
+    `patience` is how long a question may take that is asked in parts. `lent` is told how many connections are in use
+    whenever that changes, `missed` that a question got none in time; both must be quick and not raise.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class Pool:
     ) -> None:
         self._tell_lent, self._tell_missed = lent, missed
         self.url, self.size, self.wait, self.export_timeout = url, size, wait, export_timeout
+        self.patience = STATEMENTS * statement_timeout or inf
         self._parameters = parameters(
             name, connect_timeout=connect_timeout, lock_timeout=lock_timeout, statement_timeout=statement_timeout
         )
@@ -73,9 +79,7 @@ class Pool:
     def use_for_export(self) -> Iterator[Connection]:
         """Such a connection in a transaction, whose statements may take as long as an export."""
         with self.use() as connection, connection.transaction():
-            connection.execute(
-                query("set_timeout", file="reader.sql"), {"timeout": f"{self.export_timeout * 1000:.0f}ms"}
-            )
+            connection.execute(query("export", file="reader.sql"), {"timeout": f"{self.export_timeout * 1000:.0f}ms"})
             yield connection
 
     def _open(self) -> ConnectionPool[Connection]:

@@ -6,9 +6,10 @@ page is unpacked (`pages`), how answers are written down (`webapi`), how connect
 
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from telemetry.block import MIN_TIME
 from telemetry.store.pages import Page, Position, Readings, Series, pieces, unpack
@@ -30,6 +31,9 @@ REMEMBERED = 10_000
 WINDOWS = (timedelta(seconds=10), timedelta(minutes=2), timedelta(hours=1), timedelta(days=1), timedelta(days=30), None)
 """How far back they are looked for, in turn, until there are enough; None: to the first one. The first is short,
 because the columnstore reads a whole window: a looped file may bring 3,000,000 readings of one GPU in an hour."""
+
+TOGETHER = 1_000
+"""Rows of a range that the driver takes from the connection at a time."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY = ("after_gpu", "after_metric", "after_workload", "after_block", "skip")
@@ -179,9 +183,13 @@ class Reader:
             return
         statement = query("range_of_one" if len(gpus) == 1 else "range_of_many", file=QUESTIONS)
         known: dict[tuple[int, ...], Series] = {}
-        with self.pool.use_for_export() as connection, connection.cursor().copy(statement, values) as copy:
-            for page in pieces(copy):
-                yield self.described(page, known)
+        with self.pool.use_for_export() as connection, connection.cursor() as cursor:
+            sent = cursor.stream(statement, values, binary=True, size=TOGETHER)
+            with closing(
+                cast(Generator[tuple[Any, ...], None, None], sent)
+            ) as rows:  # closed, it cancels the statement
+                for page in pieces(rows):
+                    yield self.described(page, known)
 
     def described(self, page: Page, known: dict[tuple[int, ...], Series]) -> Readings:
         """The page with its series, of which those that are `known` are not asked for again."""

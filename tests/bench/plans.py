@@ -133,10 +133,9 @@ class _Explaining(psycopg.Cursor[Any]):
         self._explain(query, params)
         return super().execute(query, params, **more)
 
-    def copy(self, statement: Any, params: Any = None, **more: Any) -> Any:
-        """EXPLAIN takes no COPY, but the SELECT in it."""
-        self._explain(statement.partition("COPY (")[2].rpartition(") TO STDOUT")[0], params)
-        return super().copy(statement, params, **more)
+    def stream(self, query: Any, params: Any = None, **more: Any) -> Iterator[Any]:
+        self._explain(query, params)
+        return super().stream(query, params, **more)
 
     def _explain(self, query: str, params: Any) -> None:
         if not _READS.match(query):

@@ -8,10 +8,9 @@ from urllib.parse import quote
 import numpy as np
 import psycopg
 import pytest
-from numpy.typing import NDArray
 
 from telemetry.block import Workload
-from telemetry.store.copy import EPOCH_2000, HEADER, TRAILER
+from telemetry.store.copy import EPOCH_2000
 from telemetry.store.errors import NotMigrated, StoreBusy, StoreUnavailable
 from telemetry.store.pages import COLUMNS, PIECE, ROW, Position, pieces, unpack
 from telemetry.store.pool import Pool
@@ -231,41 +230,19 @@ def test_a_position_counts_ties_across_pages() -> None:
     assert given == [3, 3, 1]
 
 
-def packed(count: int) -> NDArray[np.void]:
-    """Rows of a binary COPY, as PostgreSQL sends them."""
-    rows = np.zeros(count, ROW)
-    rows["fields"] = len(COLUMNS)
-    for number, (name, kind) in enumerate(COLUMNS):
-        rows[name] = np.arange(count) + 10 * number
-        rows[f"{name}_size"] = np.dtype(kind).itemsize
-    return rows
-
-
-@pytest.mark.parametrize("cuts", [[], [19], [1, 18, 40], [19 + 60, 19 + 120], [19 + 61, 19 + 178], [19 + 180]])
-def test_a_range_is_the_same_however_its_bytes_come_in_parts(cuts: list[int]) -> None:
-    data = HEADER + packed(3).tobytes() + TRAILER
-    parts = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-    (page,) = pieces(parts)
-    assert (page.time - EPOCH_2000).tolist() == [0, 1, 2]
-    assert [column.tolist() for column in (page.gpu, page.metric, page.value)] == [
-        [10, 11, 12],
-        [20, 21, 22],
-        [50.0, 51.0, 52.0],
-    ]
-
-
-def test_a_range_without_readings_has_no_pieces_and_one_that_is_cut_short_is_no_range() -> None:
-    assert list(pieces([HEADER, TRAILER])) == []
-    with pytest.raises(ValueError, match="ended with"):
-        list(pieces([HEADER + bytes(59)]))
-
-
-@pytest.mark.parametrize(("field", "value"), [("fields", 5), ("metric_size", 4), ("value_size", -1)])
-def test_rows_of_another_shape_are_refused_and_not_misread(field: str, value: int) -> None:
-    rows = packed(3)
-    rows[field][1] = value
-    with pytest.raises(ValueError, match="other columns than were asked for, or a NULL"):
-        list(pieces([HEADER + rows.tobytes() + TRAILER]))
+def test_the_columns_of_a_row_come_as_one_value_and_rows_of_another_shape_are_refused() -> None:
+    rows = np.zeros(PIECE + 3, ROW)
+    for number, (name, _) in enumerate(COLUMNS):
+        rows[name] = np.arange(len(rows)) % 7 + 10 * number
+    sent = [(row.tobytes(),) for row in rows]
+    pages = list(pieces(sent))
+    assert [len(page) for page in pages] == [PIECE, 3]
+    last = pages[1]
+    for column in (last.time - EPOCH_2000, last.gpu - 10, last.metric - 20, last.block - 40, last.value - 50):
+        assert column.tolist() == (np.arange(PIECE, PIECE + 3) % 7).tolist()
+    assert list(pieces([])) == []
+    with pytest.raises(ValueError, match="other columns than were asked for"):
+        list(pieces([*sent, (bytes(2 * ROW.itemsize),)]))
 
 
 def test_a_long_range_comes_in_pieces_that_are_the_pages_joined(reader: Reader, database: Database) -> None:

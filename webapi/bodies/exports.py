@@ -8,7 +8,7 @@ import errno
 import logging
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from typing import Any
@@ -26,25 +26,24 @@ from webapi.services import services
 
 log = logging.getLogger(__name__)
 
-_LINES: Mapping[str, Callable[[Readings], bytes]] = {formats.CSV: formats.to_csv, formats.NDJSON: formats.to_ndjson}
 _ROOM = "telemetry_exports"
 _BUSY = (
     "Half of what this server works on at a time may be whole ranges; send it again, or ask page by page (limit=10000)."
 )
-_HEADS = {formats.CSV: formats.CSV_HEADER, formats.NDJSON: b""}
+_HEADS: Mapping[str, Sequence[bytes]] = {formats.CSV: [formats.CSV_HEADER], formats.NDJSON: []}
 
 
 def is_whole(kind: str, query: Mapping[str, Any]) -> bool:
     """Whether the whole range is asked for at once: as lines, and neither by `limit` nor by `cursor` a page of it."""
-    return kind in _LINES and "limit" not in query and "cursor" not in query
+    return kind in _HEADS and "limit" not in query and "cursor" not in query
 
 
 def page(kind: str, readings: Readings, cursor: str | None) -> Response:
-    """A page; `cursor`: where the next one begins."""
-    if kind == formats.JSON:
-        return answers.response(kind, formats.to_json(readings), cursor)
-    end = trailer(len(readings.time), cursor) if kind == formats.NDJSON else b""
-    return answers.response(kind, _HEADS[kind] + _LINES[kind](readings) + end, cursor)
+    """A page; `cursor`: where the next one begins. One that is large is written while it is sent."""
+    end = [trailer(len(readings.time), cursor)] if kind == formats.NDJSON else []
+    parts = chain(_HEADS.get(kind, ()), formats.written(kind, readings), end)
+    whole = len(readings.time) <= formats.AT_ONCE
+    return answers.response(kind, b"".join(parts) if whole else parts, cursor)
 
 
 def attach(app: Flask, requests: int | None) -> None:
@@ -69,29 +68,32 @@ def whole(kind: str, pieces: Generator[Readings, None, None]) -> Response:
             )
         ending.callback(room.leave)
         ending.callback(pieces.close)  # a client that goes away ends the statement
-        within = _within(options.export_timeout, pieces)
-        first = [piece for piece in [next(within, None)] if piece]
-        made = answers.response(kind, _sent(kind, chain(first, within), g.request_id))
+        within = _within(options.export_timeout)
+        first = [piece for piece in [next(pieces, None)] if piece]
+        made = answers.response(kind, _sent(kind, chain(first, pieces), within, g.request_id))
         made.call_on_close(ending.pop_all().close)
         return made
 
 
-def _within(seconds: float, pieces: Iterator[Readings]) -> Iterator[Readings]:
-    """The pieces, as long as that many seconds are not over: where each is a statement of its own, none takes long."""
+def _within(seconds: float) -> Callable[[], None]:
+    """Raises StoreBusy once so many seconds are over: statements end by themselves, a client that is slow does not."""
     until = time.monotonic() + seconds
-    for piece in pieces:
+
+    def check() -> None:
         if time.monotonic() > until:
             raise StoreBusy(f"an export took longer than {seconds:g} s")
-        yield piece
+
+    return check
 
 
-def _sent(kind: str, pieces: Iterator[Readings], request_id: str) -> Iterator[bytes]:
-    write, count = _LINES[kind], 0
-    if head := _HEADS[kind]:
-        yield head
+def _sent(kind: str, pieces: Iterator[Readings], within: Callable[[], None], request_id: str) -> Iterator[bytes]:
+    count = 0
+    yield from _HEADS[kind]
     try:
         for piece in pieces:
-            yield write(piece)
+            for part in formats.written(kind, piece):
+                within()
+                yield part
             count += len(piece.time)
     except StoreError as error:
         log_event(log, logging.WARNING, "an answer was broken off", reason=error, request_id=request_id)

@@ -4,7 +4,8 @@ What lives here: JSON, CSV and NDJSON of readings. What does not: which readings
 asked for (`answers`), small lists of objects (`tables`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import orjson
@@ -25,6 +26,9 @@ COLUMNS = ("timestamp", *Series._fields[:-1], "value", Series._fields[-1])
 """The fields of a record: the columns of the view telemetry, in its order."""
 
 CSV_HEADER = ",".join(COLUMNS).encode() + b"\n"
+
+AT_ONCE = 2_000
+"""Readings that are written at a time: some 1.2 MB, a few copies of which fit into a core's cache."""
 
 REMEMBERED = 20_000
 """Series whose texts are kept, some 500 bytes of each."""
@@ -58,45 +62,46 @@ class Remembered:
         return text
 
 
-def to_json(readings: Readings, remembered: Remembered | None = None) -> bytes:
-    """A JSON array of telemetry records, their fields in the order of the view telemetry."""
-    if not len(readings.time):
-        return b"[]"
-    between, after = (remembered.between, remembered.after) if remembered else (_json_between, _json_after)
-    parts = _laid(readings, between, after)
-    parts[-1] = parts[-1].removesuffix(_NEXT) + b"}]"
-    return b"[" + _FIRST + b"".join(parts)
+def written(kind: str, readings: Readings, at_once: int = AT_ONCE) -> Iterator[bytes]:
+    """Telemetry records in a format: those of JSON altogether an array, else lines; so many of them in each piece.
 
-
-def to_csv(readings: Readings) -> bytes:
-    """Telemetry records as lines of CSV (RFC 4180, but lines end as in Unix); CSV_HEADER is not among them.
-
-    Texts are written as PostgreSQL's COPY writes them: one without a character is "", which is not NULL.
+    Neither the header of CSV nor the trailer of NDJSON is among them.
     """
-    return b"".join(_laid(readings, _csv_between, _csv_after)) if len(readings.time) else b""
+    if kind == JSON:
+        return _array(readings, _json_between, _json_after, at_once)
+    return map(b"".join, _laid(readings, *_LINES[kind], at_once))
 
 
-def to_ndjson(readings: Readings) -> bytes:
-    """Telemetry records as lines of JSON; the trailer is not among them."""
-    if not len(readings.time):
-        return b""
-    parts = _laid(readings, _json_between, _line_after)
-    parts[-1] = parts[-1].removesuffix(_FIRST)
-    return _FIRST + b"".join(parts)
+def to_json(readings: Readings, remembered: Remembered) -> bytes:
+    """A JSON array of telemetry records, their fields in the order of the view telemetry."""
+    return b"".join(_array(readings, remembered.between, remembered.after, AT_ONCE))
 
 
-def _laid(readings: Readings, between: Text, after: Text) -> list[bytes]:
+def _array(readings: Readings, between: Text, after: Text, at_once: int) -> Iterator[bytes]:
+    before = b"["
+    for parts in _laid(readings, _RECORD, between, after, at_once):
+        parts[0] = before + parts[0]
+        parts[-1] = parts[-1][:-1]
+        yield b"".join(parts)
+        before = b","
+    yield b"]" if len(readings.time) else b"[]"
+
+
+def _laid(readings: Readings, before: bytes, between: Text, after: Text, at_once: int) -> Iterator[list[bytes]]:
     """Time, what stands between, value, what stands after, of the first record, then of the second, .."""
-    parts: list[bytes] = [b""] * (4 * len(readings.time))
-    parts[0::4] = times(readings.time)
-    parts[1::4] = pick([between(series) for series in readings.series], readings.code)
-    parts[2::4] = values(readings.value)
-    parts[3::4] = pick([after(series) for series in readings.series], readings.code)
-    return parts
+    betweens, afters = ([text(series) for series in readings.series] for text in (between, after))
+    for first in range(0, len(readings.time), at_once):
+        part = slice(first, first + at_once)
+        code = readings.code[part]
+        parts: list[bytes] = [b""] * (4 * len(code))
+        parts[0::4] = times(readings.time[part], before)
+        parts[1::4] = pick(betweens, code)
+        parts[2::4] = values(readings.value[part])
+        parts[3::4] = pick(afters, code)
+        yield parts
 
 
-_FIRST = b'{"timestamp":"'
-_NEXT, _NEXT_LINE = b"}," + _FIRST, b"}\n" + _FIRST
+_RECORD = b'{"timestamp":"'
 
 
 def _json_between(series: Series) -> bytes:
@@ -106,12 +111,12 @@ def _json_between(series: Series) -> bytes:
 
 
 def _json_after(series: Series) -> bytes:
-    """To the next record's time."""
-    return b',"labels_raw":' + orjson.dumps(series.labels_raw) + _NEXT
+    """To the next record of an array."""
+    return b',"labels_raw":' + orjson.dumps(series.labels_raw) + b"},"
 
 
 def _line_after(series: Series) -> bytes:
-    return _json_after(series).removesuffix(_NEXT) + _NEXT_LINE
+    return _json_after(series)[:-1] + b"\n"
 
 
 def _csv_between(series: Series) -> bytes:
@@ -119,13 +124,33 @@ def _csv_between(series: Series) -> bytes:
 
 
 def _csv_after(series: Series) -> bytes:
+    """Texts are written as PostgreSQL's COPY writes them: one without a character is "", which is not NULL."""
     return f",{quoted(series.labels_raw)}\n".encode()
 
 
-def times(time: NDArray[np.int64]) -> list[bytes]:
-    """Times in µs since 1970, shape (n,), as answers show them: RFC 3339, UTC, microseconds."""
-    texts = np.datetime_as_string(time.view("datetime64[us]"), unit="us", timezone="UTC")
-    return texts.astype("S").tolist()  # type: ignore[no-any-return]  # bytes, all of one length
+_LINES: Mapping[str, tuple[bytes, Text, Text]] = MappingProxyType(
+    {CSV: (b"", _csv_between, _csv_after), NDJSON: (_RECORD, _json_between, _line_after)}
+)
+"""What stands before a record's time, from there to its value, and from there to the next record."""
+
+
+def times(time: NDArray[np.int64], before: bytes = b"") -> list[bytes]:
+    """Times in µs since 1970, shape (n,), as answers show them: RFC 3339, UTC, microseconds; after `before`, each.
+
+    Digit by digit, side by side: five times as fast as numpy's own texts, of which only one is made of each second.
+    """
+    second, micro = np.divmod(time, 1_000_000)
+    known, place = np.unique(second, return_inverse=True)
+    texts = np.datetime_as_string(known.view("datetime64[s]")).astype("S19")
+    start = len(before)
+    rows = np.empty((len(time), start + 27), np.uint8)
+    rows[:, :start] = np.frombuffer(before, np.uint8)
+    rows[:, start : start + 19] = texts.view(np.uint8).reshape(-1, 19)[place]
+    rows[:, start + 19], rows[:, start + 26] = ord("."), ord("Z")
+    for column in range(start + 25, start + 19, -1):
+        micro, digit = np.divmod(micro, 10)
+        rows[:, column] = digit + ord("0")
+    return rows.view(f"S{start + 27}")[:, 0].tolist()  # type: ignore[no-any-return]  # bytes, all of one length
 
 
 def values(value: NDArray[np.float64]) -> list[bytes]:

@@ -64,28 +64,33 @@ FROM (
     LIMIT %(limit)s OFFSET %(skip)s
 ) page;
 
--- name: set_timeout
--- Of the statements of this transaction, and of no other on this connection.
-SELECT set_config('statement_timeout', %(timeout)s, true);
+-- name: export
+-- For the statements of this transaction, and of no other on this connection. What does not come in order is sorted on
+-- disk; with so much memory ten million readings are merged once and not twice.
+SELECT set_config('statement_timeout', %(timeout)s, true), set_config('work_mem', '32MB', true);
 
 -- name: range_of_one
--- A whole range as numbers, in the order of `readings`: with names it would be thirty times as many bytes, and labels_raw
--- would be written back once for each reading. One GPU has a statement of its own, because `gpu = n` can be read in
--- order from the index, partition by partition, and `gpu = ANY(..)` only be sorted.
-COPY (
+-- A whole range as numbers, in the order of `readings`, the columns of a row as one value: with names it would be thirty
+-- times as many bytes, and labels_raw would be written back once for each reading. One GPU has a statement of its own,
+-- because `gpu = n` can be read in order from the index, partition by partition, and `gpu = ANY(..)` only be sorted.
+SELECT timestamptz_send(time) || int4send(gpu) || int2send(metric) || int4send(workload) || int8send(block)
+       || float8send(value)
+FROM (
     SELECT time, gpu, metric, workload, block, value FROM samples
     WHERE gpu = %(gpu)s AND time >= %(start)s AND time <= %(end)s
       AND (%(metrics)s::smallint[] IS NULL OR metric = ANY(%(metrics)s::smallint[]))
     ORDER BY time, gpu, metric, workload, block, value
-) TO STDOUT (FORMAT BINARY);
+) found;
 
 -- name: range_of_many
-COPY (
+SELECT timestamptz_send(time) || int4send(gpu) || int2send(metric) || int4send(workload) || int8send(block)
+       || float8send(value)
+FROM (
     SELECT time, gpu, metric, workload, block, value FROM samples
     WHERE gpu = ANY(%(gpus)s::int[]) AND time >= %(start)s AND time <= %(end)s
       AND (%(metrics)s::smallint[] IS NULL OR metric = ANY(%(metrics)s::smallint[]))
     ORDER BY time, gpu, metric, workload, block, value
-) TO STDOUT (FORMAT BINARY);
+) found;
 
 -- name: series
 -- What the view telemetry says of readings, but for their time and value: once for each GPU, metric and workload.

@@ -23,7 +23,7 @@ CUT = 100
 """Characters of a wrong value that an answer repeats."""
 
 FAULTS_MAX = 20
-"""Wrong parameters that an answer names: a request has room for thousands, and each takes a millisecond to explain."""
+"""Wrong parameters that an answer names: a request has room for 7,000, which would take two seconds to explain."""
 
 UNSUITED = "unsuitable-parameter"
 """What the contract cannot say of a parameter, because it depends on others: so it is told apart from invalid ones."""

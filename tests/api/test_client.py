@@ -135,7 +135,7 @@ def test_names_are_such_as_a_person_would_give(folder: Path) -> None:
     assert len(files) == len(operations), "an operation was left out"
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 def test_it_type_checks(folder: Path) -> None:
     settings = ["--config-file", "/dev/null", "--cache-dir", str(folder / "cache")]
     done = subprocess.run(

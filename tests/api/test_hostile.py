@@ -29,7 +29,7 @@ GROWTH_MAX = 24 << 20
 
 
 @pytest.mark.parametrize(
-    ("number", "seed"), [(700, 1), pytest.param(10_000, 2, marks=[pytest.mark.costly, pytest.mark.timeout(900)])]
+    ("number", "seed"), [(700, 1), pytest.param(10_000, 2, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_whatever_is_sent_the_server_answers_tells_nothing_and_does_not_grow(
     asked: Asked, number: int, seed: int

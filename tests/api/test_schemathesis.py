@@ -47,20 +47,20 @@ def test_a_server_with_tokens_does_what_the_contract_says(asked_guarded: Asked, 
     assert cases(asked_guarded, tmp_path, *bearing(asked_guarded, "admin"), *words) > 100
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_in_all_phases_it_does_so_too(asked_guarded: Asked, tmp_path: Path) -> None:
     words = ("--max-examples", "30", "--seed", "2")
     assert cases(asked_guarded, tmp_path, *bearing(asked_guarded, "admin"), *words) > 1_000
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_a_server_that_asks_for_no_tokens_does_what_the_contract_says(asked: Asked, tmp_path: Path) -> None:
     assert cases(asked, tmp_path, "--max-examples", "30", "--seed", "3") > 1_000
 
 
-@pytest.mark.costly
+@pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_without_a_token_everything_is_refused_as_the_contract_says(asked_guarded: Asked, tmp_path: Path) -> None:
     assert cases(asked_guarded, tmp_path, "--max-examples", "5", "--seed", "4") > 500

@@ -1,7 +1,7 @@
 """schemathesis, against `telemetry serve` over a socket: what the contract allows or forbids, the server does too.
 
 All its checks. What is asked here at random is asked by name elsewhere; this finds what nobody thought of. The seeds
-are fixed, so that a fault comes again. The long runs: `scripts/test -m costly tests/api/test_schemathesis.py`.
+are fixed, so that a fault comes again. The long runs: `scripts/test -m slow tests/api/test_schemathesis.py`.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Which part of a range is asked of which rollup, and which of samples.
 
 What lives here: the rollups there are, and how a range is cut between them. What does not: asking either (`steps`);
-what makes and refreshes them (sql/006_rollups.community.sql).
+what makes and refreshes them (sql/006_rollups.community.sql, sql/007_rollup_jobs.community.sql).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,24 +44,36 @@ def fitting(step: int) -> list[int]:
 def pieces(start: int, end: int, levels: Sequence[int], doubts: Mapping[int, Sequence[Interval]]) -> list[Piece]:
     """Cut a range (inclusive): whole buckets without a doubt go to the coarsest of `levels`, the rest to finer ones.
 
-    `doubts` of each level are in order. The pieces are in order too, do not overlap, and are the range altogether.
+    `doubts` of each level are in order; those of SAMPLES are times whose readings were dropped, where rollups are asked
+    however few buckets it is. The pieces are in order too, do not overlap, and are the range altogether.
     """
+    found, at = [], start
+    for low, high in doubts.get(SAMPLES, ()):
+        low, high = max(low, at), min(high, end + 1)
+        found += [*_pieces(at, low - 1, levels, doubts, WORTH), *_pieces(low, high - 1, levels, {}, 1)]
+        at = max(at, high)
+    return found + _pieces(at, end, levels, doubts, WORTH)
+
+
+def _pieces(
+    start: int, end: int, levels: Sequence[int], doubts: Mapping[int, Sequence[Interval]], worth: int
+) -> list[Piece]:
     if start > end:
         return []
     if not levels:
         return [Piece(SAMPLES, start, end)]
     level, *finer = levels
     found, at = [], start
-    for low, high in _certain(start, end, BUCKETS[level], doubts.get(level, ())):
-        found += [*pieces(at, low - 1, finer, doubts), Piece(level, low, high - BUCKETS[level])]
+    for low, high in _certain(start, end, BUCKETS[level], doubts.get(level, ()), worth):
+        found += [*_pieces(at, low - 1, finer, doubts, worth), Piece(level, low, high - BUCKETS[level])]
         at = high
-    return found + pieces(at, end, finer, doubts)
+    return found + _pieces(at, end, finer, doubts, worth)
 
 
-def _certain(start: int, end: int, bucket: int, doubts: Sequence[Interval]) -> list[Interval]:
+def _certain(start: int, end: int, bucket: int, doubts: Sequence[Interval], worth: int) -> list[Interval]:
     """The longest intervals of whole buckets without a doubt, in order."""
     longest = sorted(_gaps(start, end, bucket, doubts), key=lambda gap: gap[0] - gap[1])[:PIECES]
-    return sorted(gap for gap in longest if gap[1] - gap[0] >= WORTH * bucket)
+    return sorted(gap for gap in longest if gap[1] - gap[0] >= worth * bucket)
 
 
 def _gaps(start: int, end: int, bucket: int, doubts: Sequence[Interval]) -> Iterator[Interval]:

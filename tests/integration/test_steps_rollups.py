@@ -203,9 +203,13 @@ def test_the_rollups_show_the_same_to_who_asks_them_in_sql(database: Database, f
         assert row == (len(keys), len(five_days), min(values), max(values))
 
 
-def test_policies_refresh_all_that_changed_and_end_before_now(database: Database) -> None:
+def test_jobs_refresh_all_that_changed_and_end_before_now(database: Database) -> None:
     ask: LiteralString = """
-        SELECT hypertable_name, config ->> 'start_offset', (config ->> 'end_offset')::interval > INTERVAL '0', scheduled
-        FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate' ORDER BY 1
+        SELECT config ->> 'rollup', (config ->> 'end')::interval > INTERVAL '0', scheduled
+        FROM timescaledb_information.jobs WHERE proc_name = 'refresh_rollups' ORDER BY 1
     """
-    assert database.ask(ask) == [(name, None, True, True) for name in sorted(ROLLUPS)]
+    assert database.ask(ask) == [(name, True, True) for name in sorted(ROLLUPS)]
+    policies = (
+        "SELECT count(*) FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'"
+    )
+    assert database.one(policies) == 0

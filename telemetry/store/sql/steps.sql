@@ -128,7 +128,8 @@ SELECT to_regclass('public.rollup_day') IS NOT NULL
 -- what is not materialised yet, and what was written since. These tables of TimescaleDB tell it: a transaction that
 -- writes below the mark up to which was ever refreshed logs its range before it commits; a refresh moves the ranges on to
 -- the next table before it works on them, and removes each with the work done, in one transaction. A rollup is made of
--- the one before it, so it doubts what that one does.
+-- the one before it, so it doubts what that one does. Level 0 is where samples say less than rollups: what retention
+-- dropped, once all rollups said what was there. Nothing refreshes them there any more, and nothing puts them in doubt.
 WITH levels AS (
     SELECT l.level, c.mat_hypertable_id AS mat, c.raw_hypertable_id AS source, w.watermark
     FROM (VALUES (1, 'rollup_minute'), (2, 'rollup_hour'), (3, 'rollup_day')) AS l(level, name)
@@ -145,6 +146,13 @@ WITH levels AS (
     UNION ALL
     SELECT l.level, d.lowest_modified_value, d.greatest_modified_value FROM levels l
     JOIN _timescaledb_catalog.continuous_aggs_materialization_ranges d ON d.materialization_id = l.mat
+), dropped AS (
+    SELECT coalesce(range_agg(int8range(begins, ends) * int8range(%(start)s, %(end)s, '[]')), '{}') AS ranges
+    FROM (
+        SELECT (extract(epoch FROM d.begins) * 1000000)::bigint AS begins, (extract(epoch FROM d.ends) * 1000000)::bigint AS ends
+        FROM dropped_chunks d
+    ) chunks
+    WHERE begins <= %(end)s AND ends > %(start)s
 )
 SELECT l.level, lower(r), upper(r)
 FROM levels l
@@ -152,7 +160,10 @@ CROSS JOIN LATERAL (
     SELECT range_agg(int8range(greatest(d.lowest, %(start)s), least(d.highest, %(end)s), '[]')) AS ranges FROM doubts d
     WHERE d.level <= l.level AND d.lowest <= %(end)s AND d.highest >= %(start)s
 ) merged
-CROSS JOIN LATERAL unnest(merged.ranges) r
+CROSS JOIN dropped
+CROSS JOIN LATERAL unnest(merged.ranges - dropped.ranges) r
+UNION ALL
+SELECT 0, lower(r), upper(r) FROM dropped CROSS JOIN LATERAL unnest(dropped.ranges) r
 ORDER BY 1, 2;
 
 -- name: rollup_1

@@ -23,9 +23,11 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'telemetry_writer') THEN
         GRANT INSERT, UPDATE ON gpus, workloads, metrics, stream_progress, blocks, pruned_blocks TO telemetry_writer;
         GRANT DELETE ON blocks TO telemetry_writer;
+        GRANT INSERT ON source_days TO telemetry_writer;
         GRANT INSERT ON samples, rejected_rows TO telemetry_writer;
         GRANT INSERT, UPDATE, DELETE ON dead_blocks TO telemetry_writer;
-        GRANT EXECUTE ON FUNCTION ensure_days(date[]) TO telemetry_writer;
+        GRANT EXECUTE ON FUNCTION ensure_days(date[]), drop_samples(oid, interval, boolean, interval),
+            drop_rollup(oid, interval) TO telemetry_writer;
         -- The owner ends a writer's session that blocks a migration: this takes membership that is inherited, which
         -- who creates a role does not get by itself since PostgreSQL 16.
         IF NOT pg_has_role(current_user, 'telemetry_writer', 'USAGE') THEN

@@ -39,7 +39,7 @@ def pairs(values: Mapping[str, object]) -> None:
 def account_of(found: Account | None) -> dict[str, Any]:
     """A source's account as JSON and tables show it."""
     if found is None:
-        counts = ("read", "stored", "blank", "rejected", "dead", "unsettled", "lost", "differing")
+        counts = ("read", "stored", "blank", "rejected", "dead", "unsettled", "lost", "differing", "dropped")
         return {"stream": None, **dict.fromkeys(counts, 0), "reconciles": False}
     return {
         "stream": found.source,
@@ -51,6 +51,7 @@ def account_of(found: Account | None) -> dict[str, Any]:
         "unsettled": found.unsettled,
         "lost": found.lost,
         "differing": found.differing,
+        "dropped": found.dropped,
         "reconciles": found.reconciles,
     }
 

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from telemetry.store.queries import query
 from telemetry.store.session import Session
 
+QUESTIONS = "accounts.sql"
+"""The file of the statements that are asked here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """One source and what became of its readings. `stored` is a count of samples, by block, of pruned blocks too.
+
+    Of those stored, `dropped` were counted as retention dropped them, and are there no more.
 
     `read` is the sum of the settled blocks' rows, `unsettled` that of the others: under way, or to be published again.
     `differing` blocks have another number of samples than the ledger says, all pruned blocks of the source counting
@@ -26,6 +31,7 @@ class Account:
     rejected: int
     dead: int
     differing: int
+    dropped: int = 0
 
     @property
     def lost(self) -> int:
@@ -54,16 +60,19 @@ class Accounts:
     def of(self, source: str | None = None) -> Sequence[Account]:
         """One source's account, or all, by name. Reads every sample's block number: seconds on large tables."""
         with self.session.use() as connection:
-            return [Account(*row) for row in connection.execute(query("reconcile"), {"source": source}).fetchall()]
+            return [
+                Account(*row)
+                for row in connection.execute(query("reconcile", file=QUESTIONS), {"source": source}).fetchall()
+            ]
 
     def orphans(self) -> int:
-        """Samples that no block of the ledger explains, pruned or not; anything but 0 is a fault."""
+        """Samples that no block of the ledger explains, pruned or not, there or dropped; anything but 0 is a fault."""
         with self.session.use() as connection:
-            row = connection.execute(query("orphans")).fetchone()
+            row = connection.execute(query("orphans", file=QUESTIONS)).fetchone()
         return row[0] if row else 0
 
     def gpus(self, source: str) -> int:
         """How many GPUs have samples of this source."""
         with self.session.use() as connection:
-            row = connection.execute(query("source_gpus"), {"source": source}).fetchone()
+            row = connection.execute(query("source_gpus", file=QUESTIONS), {"source": source}).fetchone()
         return row[0] if row else 0

@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 PREFIX = "telemetry-"
 """How the application_name of every session of this project begins."""
 
-KINDS = ("collector", "streamer")
-"""Whose sessions hold rows for moments only. A migration or a reader of everything may take its time."""
+KINDS = ("collector", "streamer", "retention")
+"""Whose sessions hold rows for moments only, or can begin anew. A migration or a reader of all may take its time."""
 
 
 def end_stuck_peers(connection: Connection, *, older_than: float) -> int:

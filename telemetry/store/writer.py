@@ -9,19 +9,24 @@ from contextlib import suppress
 from typing import TypeVar
 
 import psycopg
+from psycopg.errors import CheckViolation
 
 from telemetry.block import Block
 from telemetry.store.copy import copy_samples, days_of, pack
 from telemetry.store.dimensions import Dimensions
-from telemetry.store.errors import StoreError, StoreLocked, StoreRefused
+from telemetry.store.errors import StoreBusy, StoreError, StoreLocked, StoreRefused
 from telemetry.store.gate import Key, Standing, open_gate, standing_of, times_of
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query
+from telemetry.store.retention import QUESTIONS as RETENTION
 from telemetry.store.seen import Seen
 from telemetry.store.session import Connection, Session
 
 MAX_DAYS = 400
 """Days that one block's samples may fall on: each is a partition, or a chunk, to be locked and kept in memory."""
+
+MAX_SOURCES = 10_000
+"""Names of sources that are remembered, at most: each client that pushes may be one."""
 
 Result = TypeVar("Result")
 
@@ -36,6 +41,8 @@ class Writer:
         self._generation = -1
         self._days: set[str] = set()
         self._new_days: set[str] = set()
+        self._stamped: set[str] = set()
+        self._source_days: set[str] = set()
 
     def store(self, blocks: Sequence[Block]) -> list[Standing]:
         """Store blocks of different ids in one transaction; what became of each.
@@ -115,17 +122,21 @@ class Writer:
             return end_stuck_peers(connection, older_than=2 * self.lease)
 
     def _prepared(self, blocks: Sequence[Block], store: Callable[[], Result]) -> Result:
-        """Prepare and store. When a partition was known and is gone (retention dropped it), make it and try again."""
-        known = bool(self._days)
-        try:
-            self._prepare(blocks)
-            return store()
-        except StoreError as error:
-            self._days.clear()
-            if not (known and isinstance(error, StoreRefused)):
-                raise
-        self._prepare(blocks)
-        return store()
+        """Prepare and store. When a partition was there and is gone (retention dropped it), make it and try again.
+
+        Twice at most; then StoreBusy, as the readings are not to blame.
+        """
+        for gone in (False, True):
+            try:
+                self._prepare(blocks)
+                return store()
+            except StoreError as error:
+                self._days.clear()
+                if not _partition_gone(error):
+                    raise
+                if gone:
+                    raise StoreBusy(str(error)) from error
+        raise AssertionError("unreachable")
 
     def _prepare(self, blocks: Sequence[Block]) -> None:
         """Dimensions and partitions, each committed by itself before the transaction: it must not wait for them."""
@@ -133,6 +144,7 @@ class Writer:
         if self._generation != self.session.generation:  # perhaps another server, or another state of it
             self._generation = self.session.generation
             self._days.clear()
+            self._source_days.clear()
             self._seen.forget()
         days: set[str] = set()
         for block in blocks:
@@ -146,6 +158,26 @@ class Writer:
                 connection.execute(query("ensure_days"), {"days": missing[at : at + MAX_DAYS]})
         self._days.update(missing)
         self._new_days.update(missing)
+        self._tell_source_days(blocks)
+
+    def _tell_source_days(self, blocks: Sequence[Block]) -> None:
+        """Write down days of readings with times of their source before these are stored: retention asks for them.
+
+        A source is stamped or not, as its name says: of each the ledger is asked once.
+        """
+        unknown = [block for block in blocks if block.source not in self._stamped]
+        if not any(days_of(block) - self._source_days for block in unknown):
+            return
+        sources, first_rows = zip(*map(_key, unknown), strict=True)
+        with self.session.use() as connection:
+            values = {"sources": list(sources), "first_rows": list(first_rows)}
+            stamped = {source for (source,) in connection.execute(query("stamped", file=RETENTION), values)}
+            own = [days_of(block) for block in unknown if block.source not in stamped]
+            days = set().union(*own) - self._source_days
+            if days:
+                connection.execute(query("source_days", file=RETENTION), {"days": sorted(days)})
+        self._stamped = stamped if len(self._stamped) > MAX_SOURCES else self._stamped | stamped
+        self._source_days |= days
 
     def _look_ahead(self) -> None:
         """Have tomorrow's partition made once today's was needed, behind a commit: at midnight nobody waits for it."""
@@ -165,6 +197,11 @@ class Writer:
             columns = [list(column) for column in zip(*rejected, strict=True)]
             names = ("blocks", "sources", "rows", "reasons", "raws")
             connection.execute(query("reject"), dict(zip(names, columns, strict=True)))
+
+
+def _partition_gone(error: StoreError) -> bool:
+    """Whether there is no partition for a reading: PostgreSQL says it like a constraint that is broken, without one."""
+    return isinstance(error.__cause__, CheckViolation) and not error.__cause__.diag.constraint_name
 
 
 def _key(block: Block) -> Key:

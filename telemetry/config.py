@@ -106,12 +106,7 @@ BLOCK_ROWS = _s(  # at most what is read and encoded well within the reservation
     "block-rows", "STREAMER_BLOCK_ROWS", int, 5_000, "Readings per message, at most.", least=1, most=50_000
 )
 LEDGER_DAYS = _s(
-    "ledger-days",
-    "STREAMER_LEDGER_DAYS",
-    float,
-    7.0,
-    "Days until settled ledger rows become sums; 0 keeps them.",
-    least=0,
+    "ledger-days", "STREAMER_LEDGER_DAYS", float, 7.0, "Days until settled ledger rows become sums; 0 = never.", least=0
 )
 INDEX_CACHE = _s(
     "index-cache",
@@ -135,6 +130,12 @@ BREAKER_SHARE = _s(
     most=1,
 )
 LINGER = _s("linger", "COLLECTOR_LINGER", float, 0.2, "Seconds to wait for more messages.", least=0, most=60)
+RETENTION = _s(
+    "retention", "RETENTION", str, "auto", "Days until readings go; none = never; auto = 7, but --time source stays."
+)
+ROLLUP_RETENTION = _s(
+    "rollup-retention", "ROLLUP_RETENTION", str, "none", "Days until rollups go, no fewer than readings; none = never."
+)
 
 API_HOST = _s("api-host", "API_HOST", str, "127.0.0.1", "Address the API listens on.")
 API_PORT = _s("api-port", "API_PORT", int, 8080, "Port of the API; 0 picks a free one.", least=0, most=LAST_PORT)

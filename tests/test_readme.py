@@ -34,7 +34,7 @@ def test_every_link_leads_somewhere(link: str) -> None:
 
 
 def test_every_command_in_the_readme_exists() -> None:
-    named = set(re.findall(r"telemetry (up|stream|collect|serve|migrate|verify|prune|config|queue \w+)", README))
+    named = set(re.findall(r"telemetry (up|stream|collect|serve|migrate|verify|prune|retain|config|queue \w+)", README))
     assert {"up", "stream", "collect", "serve", "migrate", "verify", "config", "queue dead"} <= named
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "queue": ("queue", "Look into the queue and at its dead letters."),
     "verify": ("admin", "Reconcile: read = stored + blank + rejected + dead."),
     "prune": ("admin", "Turn ledger rows settled long ago into sums."),
+    "retain": ("retain", "Drop readings older than the retention."),
     "openapi": ("openapi", "Write the API's OpenAPI document."),
     "config": ("admin", "Show every setting, its value and where it comes from."),
 }

@@ -16,6 +16,7 @@ from telemetry.cli.options import (
     json_logs_option,
     options,
 )
+from telemetry.cli.retain import retention_of
 from telemetry.cli.wiring import (
     CollectorHooks,
     health_server,
@@ -27,6 +28,7 @@ from telemetry.cli.wiring import (
     wait_for_queue,
 )
 from telemetry.collector.collector import REPORTS, Collector
+from telemetry.collector.retaining import Retaining
 from telemetry.collector.sink import DeadBlockSink
 from telemetry.collector.watch import Watch
 from telemetry.collector.worker import OUTAGES, Worker
@@ -55,6 +57,7 @@ def collect(as_json: bool, **values: Any) -> int:
     fix_heap_thresholds()
     stop, health, metrics = Stop(), Health(expects=REPORTS), CollectorMetrics()
     stop_on_signals(stop)
+    retention = retention_of(values)
     topic = topic_of(values, "collector", CollectorHooks(metrics))
     sessions = [session_of(values, "collector") for _ in range(values["workers"])]
     with health_server(values, health, metrics):
@@ -71,7 +74,8 @@ def collect(as_json: bool, **values: Any) -> int:
             metrics=metrics,
             stop=stop,
         )
-        sound = collector.run()
+        with Retaining(retention=retention):
+            sound = collector.run()
     for session in sessions:
         session.close()
     log_event(log, logging.INFO, "stopped collecting", why=stop.reason)

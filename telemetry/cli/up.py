@@ -23,6 +23,7 @@ from telemetry.cli.local import (
     start_queue,
 )
 from telemetry.cli.options import API, COLLECTOR, LOGS, QUEUE, STREAMER, Values, json_option, options
+from telemetry.cli.retain import rule_of
 from telemetry.cli.serving import OFF, tokens_of
 from telemetry.cli.stream import open_source, source_of, stream_of
 from telemetry.cli.wiring import start_logs
@@ -95,6 +96,7 @@ def _check(values: Values) -> None:
         raise ConfigError(f"--once needs a streamer: --{c.STREAMERS.flag} (or {c.STREAMERS.env}) is 0")
     if values["once"] and not values["collectors"] and not (values["database_url"] and values["redis_url"]):
         raise ConfigError(f"--once needs a collector: --{c.COLLECTORS.flag} (or {c.COLLECTORS.env}) is 0")
+    rule_of(values)
     if not values["once"]:
         tokens_of(values)  # before servers are started for an API that may not be
 

@@ -20,34 +20,16 @@ import redis
 from telemetry.broker import Broker, Topic
 from tests.fixtures.chart import HELM_CHART, Chart, Render
 from tests.fixtures.pipeline import Pipeline
+from tests.fixtures.pods import queue
 from tests.fixtures.process import Spawned, eventually
-from tests.fixtures.servers_redis import Server, find_redis, free_port, missing
+from tests.fixtures.servers_redis import Server, free_port
 from webapi.security.tokens import find, of_text
+
+__all__ = ["queue"]
 
 pytestmark = pytest.mark.chart
 
 CONTENT = b"timestamp,value\n" * 100_000
-
-
-@pytest.fixture
-def queue(rendered: Render, tmp_path: Path) -> Iterator[Server]:
-    """Redis with the chart's configuration and password; its folders and its port are the test's."""
-    program = find_redis()
-    if program is None:
-        missing("redis-server")
-    port = free_port()
-    text = rendered["ConfigMap", "telemetry-redis"]["data"]["redis.conf"]
-    for theirs, ours in {"6379": str(port), "/data": str(tmp_path), "/etc/redis/auth": str(tmp_path)}.items():
-        assert theirs in text
-        text = text.replace(theirs, ours)
-    config = tmp_path / "redis.conf"
-    config.write_text(f"{text}\nbind 127.0.0.1\n")
-    (tmp_path / "auth.conf").write_text(rendered.secret("telemetry-redis", "auth.conf"))
-    url = rendered.secret("telemetry-redis", "url").replace("telemetry-redis:6379", f"127.0.0.1:{port}")
-    server = Server("redis", url, argv=(str(program), str(config)), log=tmp_path / "log")
-    server.start()
-    yield server
-    server.stop()
 
 
 def test_redis_holds_a_full_queue_and_lets_in_who_has_the_password(queue: Server, rendered: Render) -> None:

@@ -195,6 +195,12 @@ ALL: list[Rule] = [*dict.fromkeys(rule for rule, _ in CASES), passwords_are_made
 
 
 @pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
+def test_with_nothing_set(rendered: Render, rule: Rule) -> None:
+    assert not list(rule(rendered))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ALL, ids=lambda rule: rule.__name__)
 def test_in_every_variant(chart: Chart, rule: Rule) -> None:
     for variant, values in VARIANTS.items():
         if not (rule is the_api_only_reads and values.get("api", {}).get("writer")):

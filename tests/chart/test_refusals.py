@@ -89,6 +89,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("values", "path", "why"), TYPOS)
 def test_a_value_that_there_is_not_is_named_with_its_path(
     chart: Chart, values: dict[str, Any], path: str, why: str
@@ -98,6 +99,7 @@ def test_a_value_that_there_is_not_is_named_with_its_path(
     assert why in said, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("values", "path", "remedy"), CONTRADICTIONS)
 def test_a_contradiction_is_named_with_its_path_and_a_remedy(
     chart: Chart, values: dict[str, Any], path: str, remedy: str

@@ -80,6 +80,7 @@ def command_line(container: dict[str, Any], command: click.Command) -> None:
             options[setting.flag].type.convert(value, options[setting.flag], context)
 
 
+@pytest.mark.slow
 def test_every_variable_is_a_setting_of_the_command_that_gets_it_and_has_a_value_that_it_takes(chart: Chart) -> None:
     for variant, values in VARIANTS.items():
         for place, _, container, command in roles(chart(values)):
@@ -90,6 +91,7 @@ def test_every_variable_is_a_setting_of_the_command_that_gets_it_and_has_a_value
                 pytest.fail(f"{variant}: {place}: {error.format_message()}")
 
 
+@pytest.mark.slow
 def test_a_file_that_a_variable_names_is_mounted(chart: Chart) -> None:
     for variant, values in VARIANTS.items():
         for place, spec, container, _ in roles(chart(values)):

@@ -72,6 +72,7 @@ def test_a_fault_would_be_seen(rendered: Render, chart: Chart) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_names_fit_where_kubernetes_puts_them(chart: Chart, variant: str) -> None:
     """The schemas know no lengths: a label takes 63 characters, a Service's name is one, and so are a pod's parts."""
@@ -82,6 +83,7 @@ def test_names_fit_where_kubernetes_puts_them(chart: Chart, variant: str) -> Non
         assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"]), manifest["metadata"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_a_pod_mounts_and_refers_to_is_there(chart: Chart, variant: str) -> None:
     render = chart(VARIANTS[variant])
@@ -103,6 +105,7 @@ def test_what_a_pod_mounts_and_refers_to_is_there(chart: Chart, variant: str) ->
                     assert ("ConfigMap", name) in render.objects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_services_and_policies_select_pods_that_there_are(chart: Chart, variant: str) -> None:
     render = chart(VARIANTS[variant])

@@ -14,6 +14,7 @@ values.schema.json.
 {{- include "telemetry.validateApi" . -}}
 {{- include "telemetry.validateScaling" . -}}
 {{- include "telemetry.validateGrace" . -}}
+{{- include "telemetry.validateRetention" (.Values.retention | default dict) -}}
 {{- end }}
 
 {{- define "telemetry.validateRedis" -}}
@@ -142,6 +143,16 @@ values.schema.json.
 {{- $grace := dig "terminationGracePeriodSeconds" 45 (.Values.api | default dict) -}}
 {{- if le ($grace | int) 30 -}}
 {{- include "telemetry.refuse" (list "api.terminationGracePeriodSeconds" (printf "%v is too short: requests under way have 25 s, after 5 s in which proxies learn of the end; set it to more than 30" $grace)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Rollups are made of readings, and cannot go before them. */}}
+{{- define "telemetry.validateRetention" -}}
+{{- $readings := dig "readings" "auto" . | toString -}}
+{{- $rollups := dig "rollups" "none" . | toString -}}
+{{- $days := ternary "7" $readings (eq $readings "auto") -}}
+{{- if and (ne $rollups "none") (or (eq $days "none") (lt ($rollups | float64) ($days | float64))) -}}
+{{- include "telemetry.refuse" (list "retention.rollups" (printf "%s days are fewer than those of retention.readings (%s); set it to more, or to none" $rollups $readings)) -}}
 {{- end -}}
 {{- end }}
 

@@ -4,6 +4,7 @@ from functools import partial
 
 from flask import Flask
 
+from telemetry.runtime.metrics import ApiMetrics
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
 from telemetry.store.session import check_url
@@ -18,6 +19,8 @@ from webapi.queue import dead
 from webapi.queue import problems as queueproblems
 from webapi.queue import state as queue
 from webapi.queue.observer import Observer
+from webapi.scraped import counting, scrapes
+from webapi.scraped import gpus as scraped_gpus
 from webapi.security import auth, origins
 from webapi.services import Services, services
 
@@ -34,6 +37,7 @@ NOUNS = (
     dead.blueprint,
     stream.blueprint,
     probes.blueprint,
+    scraped_gpus.blueprint,
 )
 
 
@@ -50,17 +54,11 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     app = requests.App(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # a path with one too many is not there; werkzeug would redirect, in HTML
     app.config.update(contract.CONFIG)
-    pool = Pool(
-        url=database_url,
-        size=options.connections,
-        wait=options.connection_wait,
-        lock_timeout=options.lock_wait,
-        statement_timeout=options.statement_timeout,
-        export_timeout=options.export_timeout,
-        connect_timeout=options.connect_timeout,
-    )
-    Services(reader=Reader(pool=pool), options=options, observer=Observer(options.queue)).attach(app)
-    stream.attach(app, url=database_url, options=options)
+    counts, observer = counting.measure(app, options), Observer(options.queue)
+    pool = _pool(database_url, options, counts)
+    Services(reader=Reader(pool=pool), options=options, observer=observer).attach(app)
+    scrapes.attach(app, url=database_url, options=options, observer=observer)
+    stream.attach(app, url=database_url, options=options, counts=counts)
     requests.register(app)
     compress.register(app)
     exports.attach(app, options.requests)
@@ -69,7 +67,6 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     requests.limit(app)
     problems.register(app)
     queueproblems.register(app)
-    probes.measure(app)
     probes.watch(app, patience=options.connection_wait)
     api = contract.Api(app)
     for noun in NOUNS:
@@ -82,9 +79,25 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     return app
 
 
+def _pool(url: str, options: ApiOptions, counts: ApiMetrics) -> Pool:
+    """The connections of questions."""
+    return Pool(
+        url=url,
+        size=options.connections,
+        wait=options.connection_wait,
+        lock_timeout=options.lock_wait,
+        statement_timeout=options.statement_timeout,
+        export_timeout=options.export_timeout,
+        connect_timeout=options.connect_timeout,
+        lent=counts.connections_in_use.set,
+        missed=counts.connection_timeouts.inc,
+    )
+
+
 def close(app: Flask) -> None:
     """Close the app's connections to the database and the queue."""
     stream.close(app)
+    scrapes.close(app)
     with app.app_context():
         services().reader.pool.close()
         services().observer.close()

@@ -7,25 +7,24 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from flask import Flask, Response, current_app, request
-from prometheus_flask_exporter import PrometheusMetrics
-from werkzeug import Request
 
-from telemetry import __version__
-from telemetry.runtime import Report, mask_secrets, new_registry
+from telemetry.runtime import Report, mask_secrets
+from telemetry.runtime.exposition import exposition
 from webapi.contract import Blueprint
 from webapi.process.crowd import BUSY
 from webapi.readiness import Readiness
+from webapi.scraped.counting import counted
+from webapi.scraped.scrapes import scrapes
 from webapi.security.auth import open_to_all, open_unless_told
 from webapi.services import services
 
 blueprint = Blueprint("probes", __name__, description="Whether it works, and how it does")
 
-PREFIX = "telemetry_api"
 TEXT = "text/plain"
 OPEN_METRICS = "application/openmetrics-text"
 NOT_READY = "[-] database: the database cannot be reached: connection refused\nfailed\n"
-COUNTED = 'telemetry_api_http_request_duration_seconds_count{method="GET",route="/api/v1/gpus",status="200"} 42.0\n'
-_EXTENSION, _READINESS = "telemetry_metrics", "telemetry_readiness"
+COUNTED = 'telemetry_api_requests_total{method="GET",route="/api/v1/gpus",status="2xx"} 42.0\n'
+_READINESS = "telemetry_readiness"
 _LIVE = ("server", True, "")
 _REMARK = "their file cannot be used as it is now; those that it held before stay in force. The log says why"
 """No reason to be unready: a mistake in a file that all replicas share would end them all."""
@@ -33,21 +32,9 @@ _SHUT = "their file cannot be used, and this process never could read it: none i
 """Others that held some before still answer, so this one is to be asked by nobody."""
 
 
-def measure(app: Flask) -> None:
-    """Count this app's requests and their time, by route and status."""
-    metrics = PrometheusMetrics(app, path=None, group_by=route, defaults_prefix=PREFIX, registry=new_registry())
-    metrics.info(f"{PREFIX}_build_info", "Which version runs: compare the replicas of a rollout.", version=__version__)
-    app.extensions[_EXTENSION] = metrics
-
-
 def watch(app: Flask, *, patience: float) -> None:
     """Have this app's dependencies checked when it is asked for; one check may take `patience` seconds."""
     app.extensions[_READINESS] = Readiness(lambda: Report(tuple(_checks())), patience=patience)
-
-
-def route(request: Request) -> str:
-    """The rule that a request matched: paths themselves would make a series for each GPU."""
-    return str(getattr(request, "url_rule", None) or "none")
 
 
 @blueprint.route("/livez")
@@ -113,12 +100,14 @@ def healthz() -> Response:
 )
 @open_unless_told
 def metrics() -> Response:
-    """Give the server's own metrics
+    """Give the server's own metrics, the queue's and the database's
 
-    Requests and their duration, by route and status, summed over all worker processes.
+    Requests and their duration, by route and status, summed over all worker processes. What the queue and the database
+    hold, as they are at this moment; where one does not answer in time, only `telemetry_redis_up` or
+    `telemetry_database_up`, with 0.
     """
-    exporter = cast(PrometheusMetrics, current_app.extensions[_EXTENSION])
-    text, content_type = exporter.generate_metrics(request.headers.get("Accept"))
+    accept = request.headers.get("Accept")
+    text, content_type = exposition(counted().registry, scrapes().observed.values(), accept)
     return Response(text, content_type=content_type)
 
 

@@ -94,9 +94,17 @@ def test_metrics_count_requests_by_route_and_status(api: Api) -> None:
     for path in ("/gpus", "/gpus", "/gpus/a", "/gpus/b", "/gpus?limit=0", "/no/such"):
         api.client.get(f"/api/v1{path}")
     text = api.client.get("/metrics").text
-    count = "telemetry_api_http_request_duration_seconds_count"
-    assert f'{count}{{method="GET",route="/api/v1/gpus",status="200"}} 2.0' in text
-    assert f'{count}{{method="GET",route="/api/v1/gpus",status="422"}} 1.0' in text
-    assert f'{count}{{method="GET",route="/api/v1/gpus/<gpu>",status="404"}} 2.0' in text
-    assert f'{count}{{method="GET",route="none",status="404"}} 1.0' in text
+    for labels, count in (
+        ('method="GET",route="/api/v1/gpus",status="2xx"', 2),
+        ('method="GET",route="/api/v1/gpus",status="4xx"', 1),
+        ('method="GET",route="/api/v1/gpus/<gpu>",status="4xx"', 2),
+        ('method="none",route="none",status="4xx"', 1),
+    ):
+        assert f"telemetry_api_requests_total{{{labels}}} {count}.0\n" in text
+    assert 'telemetry_api_responses_total{status="404"} 3.0\n' in text
+    assert 'telemetry_api_request_duration_seconds_count{group="gpus"} 5.0\n' in text
     assert "telemetry_api_build_info{" in text
+    assert "telemetry_api_database_connections_limit 8.0\n" in text
+    openmetrics = api.client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert openmetrics.content_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert openmetrics.text.endswith("# EOF\n")

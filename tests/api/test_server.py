@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -76,15 +77,25 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(serve: Start, processes: Proc
 
 def test_metrics_are_those_of_all_workers_and_survive_one(serve: Start) -> None:
     served = serve(workers=2)
+    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
+
+    def told() -> list[str]:
+        return fetch(f"{served.url}/metrics").body.decode().splitlines()
+
+    def is_replaced(worker: str) -> bool:
+        return len(now := children.read_text().split()) == 2 and worker not in now
+
     for _ in range(20):
         assert fetch(f"{served.url}/livez").status == 200
-    line = b'telemetry_api_http_request_duration_seconds_count{method="GET",route="/livez",status="200"} 20.0'
-    assert line in fetch(f"{served.url}/metrics").body
-    children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
-    before = children.read_text().split()
-    os.kill(int(before[0]), signal.SIGTERM)
-    eventually(lambda: len(now := children.read_text().split()) == 2 and before[0] not in now, "a new worker")
-    assert line in fetch(f"{served.url}/metrics").body
+    eventually(lambda: "telemetry_api_workers 2.0" in told(), "both workers")
+    kept = {line for line in told() if "/livez" in line or "_connections_limit " in line}
+    assert 'telemetry_api_requests_total{method="GET",route="/livez",status="2xx"} 20.0' in kept
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        worker = children.read_text().split()[0]
+        os.kill(int(worker), number)
+        eventually(partial(is_replaced, worker), "a new worker")
+        eventually(lambda: "telemetry_api_workers 2.0" in told(), "the new one beside the other, and no third")
+        assert kept <= set(told())
 
 
 def test_a_killed_servers_files_are_removed_by_the_next_one_and_a_running_ones_are_not(

@@ -40,7 +40,7 @@ def _pack(response: Response) -> Response:
     if response.mimetype not in TYPES or response.direct_passthrough or "Content-Encoding" in response.headers:
         return response
     response.vary.add("Accept-Encoding")
-    if response.status_code == 304 or not _is_taken():
+    if response.status_code == 304 or not takes_gzip():
         return response
     if response.is_sequence:
         body = response.get_data()
@@ -56,7 +56,7 @@ def _pack(response: Response) -> Response:
     return response
 
 
-def _is_taken() -> bool:
+def takes_gzip() -> bool:
     """Whether gzip is taken, and not liked less than no packing at all (RFC 9110, section 12.5.3)."""
     weights = {name.lower(): quality for name, quality in request.accept_encodings}
     quality = weights.get("gzip", weights.get("x-gzip", weights.get("*", 0)))

@@ -120,10 +120,14 @@ class Listener:
 class Audience:
     """Everyone who listens, `most` at a time. Nothing runs before the first one comes.
 
-    `held` is how many readings may wait for a listener who takes them slowly; listeners share what waits.
+    `held` is how many readings may wait for a listener who takes them slowly; listeners share what waits. `told` is
+    how many listen, whenever that changes.
     """
 
-    def __init__(self, *, tail: Tail, most: int, held: int) -> None:
+    def __init__(
+        self, *, tail: Tail, most: int, held: int, told: Callable[[int], object] = lambda _count: None
+    ) -> None:
+        self._told = told
         self.tail, self.most, self.held = tail, most, held
         self.texts = Remembered()
         self._lock = threading.Lock()
@@ -142,12 +146,14 @@ class Audience:
                 raise Full
             listener = Listener(self, cut, self.held)
             self._here.add(listener)
+            self._told(len(self._here))
             return listener
 
     def leave(self, listener: Listener) -> None:
         """Forget one."""
         with self._lock:
             self._here.discard(listener)
+            self._told(len(self._here))
             self._fed.discard(listener)
             self._waiting = [one for one in self._waiting if one is not listener]
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 import orjson
 from flask import Flask, Response, current_app, request
 
+from telemetry.runtime.metrics import ApiMetrics
 from telemetry.store.marks import NoPlace, Place
 from telemetry.store.pool import Pool
 from telemetry.store.reader import Reader
@@ -96,7 +97,7 @@ class StreamQuery(FleetQuery):
     )
 
 
-def attach(app: Flask, *, url: str, options: ApiOptions) -> None:
+def attach(app: Flask, *, url: str, options: ApiOptions, counts: ApiMetrics) -> None:
     """Let clients of this app listen. Connects to nothing, and starts nothing, before the first one does."""
     pool = Pool(
         url=url,
@@ -108,7 +109,9 @@ def attach(app: Flask, *, url: str, options: ApiOptions) -> None:
         connect_timeout=options.connect_timeout,
     )
     tail = Tail(reader=Reader(pool=pool))
-    app.extensions[_EXTENSION] = Audience(tail=tail, most=options.streams, held=options.stream_held)
+    app.extensions[_EXTENSION] = Audience(
+        tail=tail, most=options.streams, held=options.stream_held, told=counts.streams_open.set
+    )
 
 
 def end(app: Flask) -> None:

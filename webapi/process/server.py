@@ -28,6 +28,7 @@ from webapi.process.arrivals import CONNECTIONS, PATIENCE
 from webapi.process.crowd import PAGES, SCRAPES
 from webapi.process.folder import make_folder
 from webapi.process.worker import STALLED_AFTER, ApiWorker
+from webapi.scraped import counting
 
 PORT_TAKEN = 2
 """The exit code when nothing can listen there."""
@@ -87,6 +88,7 @@ def serve(
             {"stalled_after": stalled_after, "patience": patience, "begin_to_end": _end_streams},
         ),
         "raw_env": [f"{DIRECTORY}={folder}"],
+        "post_worker_init": lambda worker: counting.begin(worker.app.wsgi(), options),
         "when_ready": lambda _arbiter: _ready(lambda: ready and ready(host, real_port)),
     }
     try:

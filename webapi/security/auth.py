@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Scope = Literal["read", "write", "admin"]
 View = TypeVar("View", bound=Callable[..., Any])
 
-GUARDED = "/api/"
+GUARDED = "/api/", "/metrics/"
 """Where nothing is open, not even what is not there."""
 
 SCHEME = "bearer"

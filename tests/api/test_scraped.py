@@ -1,0 +1,231 @@
+"""What Prometheus is told: the API's own counts, the queue and the database, the newest values of all GPUs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as families
+
+from telemetry.block import Workload
+from telemetry.broker import Topic
+from telemetry.runtime.exposition import exposition
+from telemetry.runtime.measures import QUEUE, STORE
+from telemetry.runtime.metrics import ApiMetrics, CollectorMetrics, StreamerMetrics
+from tests.fixtures.api import Api, port_of, through
+from tests.fixtures.broker import Loop
+from tests.fixtures.filled import POWER, SECOND, TEMP, UTIL, Reading, fill, gpu
+from tests.fixtures.ledger import Store
+from tests.fixtures.process import eventually
+from tests.fixtures.promtool import Promtool
+from tests.fixtures.proxy import Proxy
+from tests.fixtures.servers_redis import Server
+from tests.fixtures.store import Database
+from webapi.options import QueuePlace
+from webapi.scraped.counting import group_of
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
+CLOCK_HERTZ, ENERGY = "DCGM_FI_DEV_SM_CLOCK_HERTZ", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
+Labels = frozenset[tuple[str, str]]
+Watch = Callable[..., Api]
+
+
+@pytest.fixture
+def watch(topic: Topic, make_api: Callable[..., Api]) -> Watch:
+    """Makes apps that look at the topic and at a database."""
+
+    def make(database_url: str, url: str = "") -> Api:
+        url = url or topic.broker.address.url
+        place = QueuePlace(url=url, namespace=topic.broker.namespace, capacity=20, reply_timeout=0.3)
+        return make_api(database_url, queue=place, connection_wait=0.3)
+
+    return make
+
+
+@pytest.fixture
+def server(redis_server: Server) -> Server:
+    """One kind of server: what the kinds differ in is the broker's, and tested there."""
+    return redis_server
+
+
+def scraped(api: Api, path: str = "/metrics") -> dict[str, dict[Labels, float]]:
+    """Values by name and labels; each series stands there once."""
+    response = api.client.get(path)
+    assert response.status_code == 200, response.text
+    found: dict[str, dict[Labels, float]] = {}
+    for family in families(response.text):
+        for sample in family.samples:
+            series = found.setdefault(sample.name, {})
+            labels = frozenset(sample.labels.items())
+            assert labels not in series, (sample.name, labels)
+            series[labels] = sample.value
+    return found
+
+
+def values(api: Api) -> dict[str, float]:
+    """Of the queue's and the database's metrics those that are there."""
+    found, observed = scraped(api), {one.name for one in (*QUEUE, *STORE)}
+    return {name: series[frozenset()] for name, series in found.items() if name in observed}
+
+
+def now() -> int:
+    return time.time_ns() // 1_000
+
+
+def test_the_queue_and_the_database_are_told_as_they_are(watch: Watch, topic: Topic, store: Store) -> None:
+    fill(store.database, [Reading(gpu("a", n), now() - 5 * SECOND, TEMP, n) for n in range(3)])
+    store.ledger().reserve(7)
+    with topic.producer(capacity=20) as producer, topic.consumer() as consumer:
+        for number in range(5):
+            producer.publish(f"file:{number}", b"x", rows=100, timeout=0)
+        Loop(consumer, max_messages=2).next()
+        found = values(watch(store.database.reader))
+    assert set(found) == {one.name for one in (*QUEUE, *STORE)}
+    queue = {name.removeprefix("telemetry_queue_"): value for name, value in found.items()}
+    assert (queue["depth_messages"], queue["waiting_messages"], queue["in_flight_messages"]) == (5, 3, 2)
+    assert (queue["depth_rows"], queue["waiting_rows"], queue["in_flight_rows"]) == (500, 300, 200)
+    assert (queue["capacity_messages"], queue["consumers"], queue["published_rows_total"]) == (20, 1, 500)
+    assert (found["telemetry_redis_up"], found["telemetry_database_up"], found["telemetry_store_gpus"]) == (1, 1, 3)
+    assert (found["telemetry_store_unsettled_blocks"], found["telemetry_store_dead_blocks"]) == (1, 0)
+    assert 5 <= found["telemetry_store_newest_reading_age_seconds"] < 100
+
+
+def test_of_what_is_away_only_that_is_told_and_of_the_other_all(
+    watch: Watch, server: Server, database: Database, proxies: list[Proxy]
+) -> None:
+    proxies += [redis := Proxy(server.port), postgres := Proxy(port_of(database.reader))]
+    api = watch(through(database.reader, postgres.port), f"redis://127.0.0.1:{redis.port}/0")
+    everything = set(values(api))
+    redis.cut()
+    found = values(api)
+    assert found["telemetry_redis_up"] == 0
+    assert set(found) == {"telemetry_redis_up", *(name for name in everything if "queue" not in name)}
+    redis.heal()
+    postgres.cut()
+    found = values(api)
+    assert found["telemetry_database_up"] == 0
+    assert {name for name in found if "store" in name} == set()
+    assert set(scraped(api, "/metrics/gpus")) == {"telemetry_database_up"}
+    postgres.heal()
+    eventually(lambda: set(values(api)) == everything, "the database again")
+
+
+def test_a_scrape_does_not_wait_for_what_hangs(watch: Watch, database: Database, proxies: list[Proxy]) -> None:
+    proxies.append(proxy := Proxy(port_of(database.reader)))
+    api = watch(through(database.reader, proxy.port))
+    assert values(api)["telemetry_database_up"] == 1
+    proxy.stall()
+    assert [values(api)["telemetry_database_up"] for _ in range(2)] == [0, 0]
+    proxy.heal()
+
+
+def test_without_a_queue_nothing_is_said_of_one(api: Api) -> None:
+    found = values(api)
+    assert found["telemetry_database_up"] == 1
+    assert not [name for name in found if "queue" in name or "redis" in name]
+
+
+def test_however_odd_the_requests_the_series_stay_few(alone: Api) -> None:
+    for method in ("BREW", "GET", "PUT", "x" * 50):
+        for path in ("/api/v1/gpus/a", "/api/v1/gpus/b", "/no/such", "/api/v1/gpus"):
+            alone.client.open(path, method=method)
+    requests = scraped(alone)["telemetry_api_requests_total"]
+    assert {dict(labels)["route"] for labels in requests} == {"/api/v1/gpus/<gpu>", "/api/v1/gpus", "none"}
+    assert {dict(labels)["method"] for labels in requests} == {"GET", "none"}
+
+
+def test_a_server_that_answered_everything_in_every_way_has_fewer_than_300_series(alone: Api) -> None:
+    metrics = ApiMetrics()
+    for rule in alone.client.application.url_map.iter_rules():
+        for status in (200, 401, 404, 422, 429, 503):
+            metrics.answered(
+                min((rule.methods or {"GET"}) - {"HEAD", "OPTIONS"}), str(rule), group_of(str(rule)), status, 1
+            )
+    series = sum(len(family.samples) for family in metrics.registry.collect())
+    assert series + len(QUEUE) + len(STORE) < 300
+
+
+@pytest.mark.parametrize("role", [StreamerMetrics, CollectorMetrics])
+def test_a_role_has_fewer_than_300_series(role: type[StreamerMetrics] | type[CollectorMetrics]) -> None:
+    metrics = role()
+    if isinstance(metrics, StreamerMetrics):
+        metrics.rejected(f"column_{n} is not UTF-8" for n in range(1_000))
+        metrics.rejected(["value 'x' is not a finite number", "11 fields where the header has 12"])
+        assert metrics.snapshot()["rows_rejected"] == 1_002
+    assert sum(len(family.samples) for family in metrics.registry.collect()) < 100
+
+
+def fleet(at: int) -> list[Reading]:
+    """Two whole boards, one of them with a pod, a MIG instance, and names of both generations."""
+    pod = Workload("train", "job-7", "ml", '{"DCGM_FI_DRIVER_VERSION":"535.1","job":"dgx","gpu":null,"err\\n":"x"}')
+    odd = gpu('h"1', 0, model="A\\B")
+    return [
+        Reading(odd, at, TEMP, 41.5, pod),
+        Reading(gpu("h2", 1), at - 200 * SECOND, TEMP, 30),
+        Reading(gpu("h2", 1), at - SECOND, "DCGM_FI_DEV_SM_CLOCK", 1_200),
+        Reading(gpu("h2", 1), at, CLOCK_HERTZ, 1.41e9),
+        Reading(gpu("h2", 1, mig="3"), at, ENERGY, 7),
+        Reading(gpu("h2", 1), at - 400 * SECOND, UTIL, 99),
+        Reading(gpu("h3", 0, uuid="GPU-moved"), at - 60 * SECOND, "temperature.gpu [C]", 1),
+        Reading(gpu("h3", 0, uuid="GPU-moved"), at - 60 * SECOND, "telemetry_database_up", 5),
+        Reading(gpu("h2", 2, uuid="GPU-moved"), at, POWER, 250),
+    ]
+
+
+def test_the_newest_values_are_named_and_labelled_as_dcgm_exporter_has_them(api: Api, database: Database) -> None:
+    fill(database, fleet(at := now()))
+    text = api.client.get("/metrics/gpus").text
+    assert (
+        "# HELP DCGM_FI_DEV_GPU_TEMP Temperature of the GPU, C\n# TYPE DCGM_FI_DEV_GPU_TEMP gauge\n"
+        'DCGM_FI_DEV_GPU_TEMP{gpu="0",UUID="GPU-h\\"1-0",device="nvidia0",modelName="A\\\\B",Hostname="h\\"1",'
+        'container="train",pod="job-7",namespace="ml",DCGM_FI_DRIVER_VERSION="535.1"} 41.5\n'
+    ) in text
+    found = scraped(api, "/metrics/gpus")
+    assert sorted(found["DCGM_FI_DEV_GPU_TEMP"].values()) == [30, 41.5]
+    assert list(found["DCGM_FI_DEV_SM_CLOCK"].values()) == [1_410], "one name, the newest value, in its unit"
+    assert f'# TYPE {ENERGY} counter\n{ENERGY}{{gpu="1",UUID="GPU-h2-1",device="nvidia1",' in text
+    assert 'Hostname="h2",GPU_I_ID="3",GPU_I_PROFILE="1g.10gb"} 7.0\n' in text
+    assert list(found["temperature_gpu__C_"].values()) == [1]
+    assert found["telemetry_database_up"] == {frozenset(): 1}, "whatever a source says"
+    assert UTIL not in found, "older than 300 s"
+    seen = {(dict(labels)["UUID"], dict(labels)["Hostname"]): at for labels, at in found[SEEN].items()}
+    assert {key for key in seen if key[0] == "GPU-moved"} == {("GPU-moved", "h2")}
+    assert seen["GPU-moved", "h2"] == pytest.approx(at / 1e6, abs=11)
+    assert found["telemetry_gpus_series"] == {frozenset({("state", "exported")}): 7, frozenset({("state", "cut")}): 0}
+
+
+SEEN = "telemetry_gpu_last_seen_timestamp_seconds"
+
+
+def test_a_value_carries_the_time_of_its_reading_where_that_is_asked_for(api: Api, database: Database) -> None:
+    fill(database, [Reading(gpu("a", 0), at := now() - 7 * SECOND, TEMP, 1)])
+    assert f"}} 1.0 {at // 1_000}\n" in api.client.get("/metrics/gpus?timestamps=true").text
+    assert "} 1.0\n" in api.client.get("/metrics/gpus").text
+
+
+def test_an_answer_is_packed_for_who_takes_that_and_the_same_for_who_does_not(api: Api, database: Database) -> None:
+    fill(database, [Reading(gpu("a", n), now(), TEMP, n) for n in range(500)])
+    plain = api.client.get("/metrics/gpus")
+    packed = api.client.get("/metrics/gpus", headers={"Accept-Encoding": "gzip"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert len(packed.data) < len(plain.data) / 5
+    assert plain.content_type == packed.content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+
+
+def test_promtool_finds_nothing_to_say_of_the_metrics(
+    watch: Watch, topic: Topic, database: Database, promtool: Promtool
+) -> None:
+    fill(database, [Reading(gpu("a", 0), now(), metric, 1) for metric in (TEMP, UTIL, POWER, "DCGM_FI_DEV_XID_ERRORS")])
+    api = watch(database.reader)
+    api.json("/gpus")
+    texts = [exposition(role.registry)[0].decode() for role in (StreamerMetrics(), CollectorMetrics())]
+    for text in (*texts, api.client.get("/metrics").text):
+        told = promtool("check", "metrics", given=text)
+        assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+    told = promtool("check", "metrics", given=api.client.get("/metrics/gpus").text)
+    assert not [line for line in told.stderr.splitlines() if "camelCase" not in line], (
+        "but for modelName, which is DCGM's"
+    )
+    assert told.stdout == ""

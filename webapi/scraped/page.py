@@ -1,0 +1,55 @@
+"""One text per process of all GPUs' newest values, made anew when it is older than some seconds, and kept packed.
+
+What does not live here: its lines (`text`), which values (`telemetry.store.current`), who gets it (`gpus`).
+"""
+
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+
+from telemetry.store.current import Current, Fleetwide
+from webapi.scraped import text
+from webapi.scraped.glance import Glance
+
+KEEP = 5.0
+"""Seconds for which a text is good: who scrapes more often, or from several places, costs one look all the same."""
+PATIENCE = 8.0
+"""Seconds for a look, of the ten that Prometheus gives a scrape."""
+
+_LEVEL, _GZIP = 1, 16 + zlib.MAX_WBITS
+_PIECE = 1 << 16
+
+
+class Page:
+    """Texts, packed with gzip: that is a tenth of their size, and how Prometheus takes them."""
+
+    def __init__(self, current: Current) -> None:
+        self._glance = Glance("GPUs", current.look, patience=PATIENCE, keep=KEEP)
+        self._lock = threading.Lock()
+        self._labels = text.Labels()
+        self._made: dict[bool, tuple[Fleetwide, bytes]] = {}
+
+    def packed(self, *, timestamps: bool) -> bytes:
+        """The text; while the database does not answer, one that says so."""
+        look = self._glance.ask()()
+        if look is None:
+            return _packed([text.away()])
+        with self._lock:  # one text is made at a time
+            made = self._made.get(timestamps)
+            if made is None or made[0] is not look:
+                made = self._made[timestamps] = look, _packed(text.page(look, self._labels, timestamps=timestamps))
+            return made[1]
+
+
+def unpacked(packed: bytes) -> Iterator[bytes]:
+    """Its parts as they were, for who does not take gzip."""
+    unpacker = zlib.decompressobj(wbits=_GZIP)
+    rest = packed
+    while not unpacker.eof:
+        yield unpacker.decompress(rest, _PIECE)
+        rest = unpacker.unconsumed_tail
+
+
+def _packed(parts: Iterable[bytes]) -> bytes:
+    packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    return b"".join([*map(packer.compress, parts), packer.flush()])

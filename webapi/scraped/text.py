@@ -1,0 +1,168 @@
+"""The fleet's newest values in Prometheus' text format, named and labelled as dcgm-exporter has them.
+
+What lives here: names, labels, lines. What does not: which values (`telemetry.store.current`), who asks (`gpus`).
+A line is made of three texts that are made once: the metric's, the GPU's with its workload's, the number's.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import orjson
+
+from telemetry.runtime.measures import BY_NAME, GPUS, Measure
+from telemetry.store.current import Fleetwide, Values, Workload
+from telemetry.store.fleet import MetricRow
+from telemetry.store.reader import GpuRow
+
+_NO_NAME = re.compile(r"[^a-zA-Z0-9_:]")
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+
+OWN = frozenset(
+    (
+        *("gpu", "UUID", "uuid", "device", "modelName", "model_name", "Hostname", "hostname"),
+        *("GPU_I_ID", "GPU_I_PROFILE", "container", "pod", "namespace"),
+        *("job", "instance"),
+    )
+)
+"""Labels that are told from columns, or are of the scrape that the reading came by: this one has its own."""
+
+_UP, _SEEN, _SERIES, _READ = GPUS
+
+
+class Labels:
+    """The texts of GPUs and workloads, made once; those that a look does not have are forgotten."""
+
+    def __init__(self) -> None:
+        self._gpus: dict[int, bytes] = {}
+        self._workloads: dict[int, bytes] = {}
+
+    def of(self, look: Fleetwide) -> tuple[Mapping[int, bytes], Mapping[int, bytes]]:
+        """By number: those of the GPUs, and those of the workloads."""
+        gpus, workloads = self._gpus, self._workloads
+        self._gpus = {number: gpus.get(number) or gpu_labels(row) for number, row in look.gpus.items()}
+        self._workloads = {
+            number: known if (known := workloads.get(number)) is not None else workload_labels(one)
+            for number, one in look.workloads.items()
+        }
+        return self._gpus, self._workloads
+
+
+def page(look: Fleetwide, labels: Labels, *, timestamps: bool) -> Iterator[bytes]:
+    """The text, in parts. With `timestamps` each value carries the time of its reading."""
+    gpus, workloads = labels.of(look)
+    exported = 0
+    for name, metric, values in _named(look, gpus):
+        exported += len(values.time)
+        yield _head(name, metric)
+        yield _lines(name.encode(), values, gpus, workloads, timestamps)
+    yield from _seen(look, gpus)
+    yield from _about(look, exported)
+
+
+def away() -> bytes:
+    """The text while the database is: no GPU, and why."""
+    return b"".join(_family(_UP, [b"0"]))
+
+
+def gpu_labels(row: GpuRow) -> bytes:
+    """What tells a GPU, or MIG instance, from all others."""
+    named = {
+        "gpu": row.gpu_id,
+        "UUID": row.uuid,
+        "device": row.device,
+        "modelName": row.model_name,
+        "Hostname": row.hostname,
+        **{name: row.labels[name] for name in ("GPU_I_ID", "GPU_I_PROFILE") if name in row.labels},
+    }
+    return _labels(named.items())
+
+
+def workload_labels(workload: Workload) -> bytes:
+    """What a reading's source said beside that; empty texts are left out, as Prometheus takes both for the same."""
+    own = {name: text for name, text in workload.labels.items() if name not in OWN and _LABEL.fullmatch(name)}
+    named = {"container": workload.container, "pod": workload.pod, "namespace": workload.namespace, **own}
+    text = _labels((name, text) for name, text in named.items() if text)
+    return b"," + text if text else b""
+
+
+def _named(look: Fleetwide, gpus: Iterable[int]) -> Iterator[tuple[str, MetricRow, Values]]:
+    """Name after name, each with the values of its GPUs in the order of their numbers."""
+    known = look.values.chosen(np.isin(look.values.gpu, list(gpus)))
+    for name, metrics in _by_name(look.metrics).items():
+        values = _of_one(known.chosen(np.isin(known.metric, list(metrics))), metrics)
+        if len(values.time):
+            yield name, next(iter(metrics.values())), values
+
+
+def _by_name(metrics: Mapping[int, MetricRow]) -> dict[str, dict[int, MetricRow]]:
+    """All that come under one name: two generations' names of one metric, and names that differ in odd characters."""
+    found: dict[str, dict[int, MetricRow]] = {}
+    for number, metric in sorted(metrics.items(), key=lambda item: (item[1].canonical, item[0])):
+        name = _NO_NAME.sub("_", metric.canonical.strip())
+        free = name and not name[0].isdigit() and name not in BY_NAME  # a source may name a metric as one of ours
+        found.setdefault(name if free else f"_{name}", {})[number] = metric
+    return found
+
+
+def _of_one(values: Values, metrics: Mapping[int, MetricRow]) -> Values:
+    """One name's values in the unit of that name, the newest of each GPU."""
+    factors = np.ones(max(metrics) + 1)
+    factors[list(metrics)] = [metric.factor for metric in metrics.values()]
+    values = values._replace(value=values.value * factors[values.metric])
+    order = np.lexsort((values.time, values.gpu))
+    gpu = values.gpu[order]
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = gpu[1:] != gpu[:-1]
+    return values.chosen(order[last])
+
+
+def _lines(
+    name: bytes, values: Values, gpus: Mapping[int, bytes], workloads: Mapping[int, bytes], timestamps: bool
+) -> bytes:
+    numbers = orjson.dumps(values.value, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
+    ends = [b"\n"] * len(numbers)
+    if timestamps:
+        ends = [b" %d\n" % at for at in (values.time // 1_000).tolist()]
+    columns = zip(values.gpu.tolist(), values.workload.tolist(), numbers, ends, strict=True)
+    return b"".join([b"%b{%b%b} %b%b" % (name, gpus[g], workloads.get(w, b""), n, end) for g, w, n, end in columns])
+
+
+def _head(name: str, metric: MetricRow) -> bytes:
+    kind = metric.kind if metric.kind in ("counter", "gauge") else "gauge"  # a code is one too
+    unit = f", {metric.unit}" if metric.unit else ""
+    told = b"# HELP %b %b\n" % (name.encode(), _escaped(f"{metric.description}{unit}", quotes=False))
+    return b"%b# TYPE %b %b\n" % (told if metric.description else b"", name.encode(), kind.encode())
+
+
+def _seen(look: Fleetwide, labels: Mapping[int, bytes]) -> Iterator[bytes]:
+    """Of each GPU and MIG instance the place where it was last: it is not missing at those before, it moved."""
+    latest: dict[tuple[str, str], tuple[float, int]] = {}
+    for number, row in look.gpus.items():
+        key, at = (row.id, row.labels.get("GPU_I_ID", "")), (look.seen[number], number)
+        latest[key] = max(at, latest.get(key, at))
+    found = [(at, labels[number]) for at, number in latest.values()]
+    return _family(_SEEN, [b"%.3f" % at for at, _ in found], [text for _, text in found])
+
+
+def _about(look: Fleetwide, exported: int) -> Iterator[bytes]:
+    yield from _family(_UP, [b"1"])
+    counted = [b"%d" % exported, b"%d" % look.cut]
+    yield from _family(_SERIES, counted, [b'state="exported"', b'state="cut"'])
+    yield from _family(_READ, [b"%.3f" % (look.at / 1e6)])
+
+
+def _family(measure: Measure, values: Iterable[bytes], labels: Iterable[bytes] = (b"",)) -> Iterator[bytes]:
+    name = measure.name.encode()
+    yield b"# HELP %b %b\n# TYPE %b %b\n" % (name, _escaped(measure.why, quotes=False), name, measure.kind.encode())
+    for value, text in zip(values, labels, strict=True):
+        yield b"%b{%b} %b\n" % (name, text, value) if text else b"%b %b\n" % (name, value)
+
+
+def _labels(named: Iterable[tuple[str, str]]) -> bytes:
+    return b",".join(b'%b="%b"' % (name.encode(), _escaped(text)) for name, text in named)
+
+
+def _escaped(text: str, *, quotes: bool = True) -> bytes:
+    escaped = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return (escaped.replace('"', '\\"') if quotes else escaped).encode("utf-8", "replace")

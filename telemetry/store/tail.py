@@ -41,7 +41,7 @@ Known = dict[tuple[int, ...], Series]
 
 
 class Forgotten(LookupError):
-    """Raised when what came since a place is not told any more: too long ago, or the ledger was pruned."""
+    """Raised when what came since a place is not told any more: too long ago, pruned from the ledger, or dropped."""
 
 
 class OtherOrder(LookupError):
@@ -153,10 +153,15 @@ class Tail:
         return self.between(place.seen, place.upto, block=place.block)
 
     def read(self, found: Found, part: Blocks, known: Known) -> Batch:
-        """The readings of one of the parts. `known` is kept by who asks: series that need not be asked for again."""
+        """The readings of one of the parts. `known` is kept by who asks: series that need not be asked for again.
+
+        Forgotten: retention dropped some of them since.
+        """
         values = {"blocks": part.number.tolist(), "first": moment(int(part.first.min()))}
         columns = self._one("readings_of_blocks", values | {"last": moment(int(part.last.max()))})
         page = _sorted(unpack(columns, maxsize))
+        if len(page) < part.readings:
+            raise Forgotten("readings that came since are older than the retention, and were dropped")
         begins = np.flatnonzero(np.diff(page.block, prepend=-1))
         row = np.arange(len(page)) - np.repeat(begins, np.diff(begins, append=len(page)))
         last = not len(found.blocks) or part.number[-1] == found.blocks.number[-1]

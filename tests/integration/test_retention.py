@@ -18,6 +18,7 @@ from telemetry.store.queries import sql_folder
 from telemetry.store.reader import Reader
 from telemetry.store.retention import Outcome, Rule
 from telemetry.store.state import state_upto
+from telemetry.store.tail import Forgotten, Tail
 from tests.fixtures.commands import Call
 from tests.fixtures.ledger import DAY, NOON, Store, a_block, a_gpu
 from tests.fixtures.retention import ALL, STAMPED, chunks, drop, keep, retention, roll_up
@@ -187,6 +188,22 @@ def test_who_asked_before_is_answered_anew_and_gpus_stay(store: Store) -> None:
     assert gpus[0].first_seen == datetime.fromtimestamp(NOON / 1e6, UTC)
     assert reader.newest(gpus) == []
     assert len(reader.readings([gpus[0].number], start=NOON - DAY, end=NOON + DAY, limit=9).time) == 0
+    pool.close()
+
+
+def test_who_goes_on_with_the_live_stream_is_told_when_readings_are_gone(store: Store) -> None:
+    keep(store, now(store), source="live")
+    pool = Pool(url=store.database.reader)
+    tail = Tail(reader=Reader(pool=pool))
+    mark = tail.begin()
+    keep(store, NOON)
+    roll_up(store.database)
+    found = tail.follow(mark)
+    (part,) = found.blocks.parts()
+    assert len(tail.read(found, part, {})) == 4
+    assert drop(store) == [(DROPPED, 4)]
+    with pytest.raises(Forgotten, match="older than the retention"):
+        tail.read(found, part, {})
     pool.close()
 
 

@@ -21,7 +21,7 @@ import click
 
 from telemetry.embedded import EmbeddedError
 from telemetry.store.tiers import Tier
-from tests.bench import beside, broker, crowd, ingest, latency, plans, reads, scale
+from tests.bench import beside, broker, crowd, ingest, latency, plans, reads, scale, scrapes
 from tests.bench.exports import Exports
 from tests.bench.machine import machine, servers
 from tests.bench.measure import Result
@@ -44,7 +44,9 @@ MEASUREMENTS: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyTy
     }
 )
 
-BY_NAME: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyType({**MEASUREMENTS, "api": beside.api})
+BY_NAME: Mapping[str, Callable[[Stage], Sequence[Result]]] = MappingProxyType(
+    {**MEASUREMENTS, "api": beside.api, "metrics_gpus": scrapes.metrics_gpus}
+)
 """With those that are only made when they are asked for."""
 
 

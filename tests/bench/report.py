@@ -26,6 +26,8 @@ MEANINGS = {
     "memory_growth": "peak memory of a process, against itself on a tenth of the rows",
     "api_latest_beside_ingest": "p99 of newest values among 64 connections, beside ingestion, against the same alone",
     "api_range_beside_ingest": "p99 of an hour of one GPU among 64 connections, likewise",
+    "metrics_gpus_first": "a process's first scrape of 2,000 GPUs x 10 metrics, against a second",
+    "metrics_gpus": "the slowest of its next ten, likewise",
 }
 
 

@@ -161,9 +161,8 @@ def test_a_switch_makes_this_difference_and_no_other(chart: Chart, rendered: Ren
 
 
 def test_a_server_of_ones_own_leaves_nothing_of_the_charts(chart: Chart, rendered: Render) -> None:
-    values = {"redis": {"enabled": False, "url": "redis://q:1"}, "postgres": {"enabled": False}}
-    values["postgres"] |= {"owner": {"url": "postgresql://a:b@c/d"}}
-    render = chart(values)
+    postgres = {"enabled": False, "owner": {"url": "postgresql://a:b@c/d"}}
+    render = chart({"redis": {"enabled": False, "url": "redis://q:1"}, "postgres": postgres})
     assert not [place for place in render.objects if place[0] in ("StatefulSet", "Service") and place[1][-3:] != "api"]
     gone = {place for place in rendered.objects.keys() - render.objects.keys() if place[0] == "Secret"}
     assert gone == {("Secret", "telemetry-postgres-writer"), ("Secret", "telemetry-postgres-reader")}

@@ -9,10 +9,34 @@
 -- name: only_of
 ANY (ARRAY(SELECT metric FROM metrics WHERE canonical IN (:texts)))
 
+-- name: steps_of
+-- Numbers first, names after: of thousands of readings of a series a step is left before anything is joined.
+(SELECT date_bin($__interval_ms * INTERVAL '1 millisecond', s.time, 'epoch') AS time, s.gpu, s.metric, s.workload,
+        sum(s.readings) AS readings, sum(s.sum) AS sum, min(s.min) AS min, max(s.max) AS max
+ FROM ${source:raw} s
+ WHERE $__timeFilter(s.time) AND s.metric = :only AND s.gpu = ANY (ARRAY(SELECT g.gpu FROM gpus g WHERE :boards))
+ GROUP BY 1, 2, 3, 4)
+
+-- name: whole_of
+-- The same of the whole range.
+(SELECT s.gpu, s.metric, s.workload, min(s.time) AS first, max(s.time) AS last,
+        sum(s.readings) AS readings, sum(s.sum) AS sum, min(s.min) AS min, max(s.max) AS max
+ FROM ${source:raw} s
+ WHERE $__timeFilter(s.time) AND s.metric = :only AND s.gpu = ANY (ARRAY(SELECT g.gpu FROM gpus g WHERE :boards))
+ GROUP BY 1, 2, 3)
+
+-- name: newest_of
+-- Of each series the newest reading of the range's last minutes.
+(SELECT DISTINCT ON (s.gpu, s.metric) s.gpu, s.metric, s.workload, s.time, s.value FROM samples s
+ WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo() AND s.metric = :only
+   AND s.gpu = ANY (ARRAY(SELECT g.gpu FROM gpus g WHERE :boards))
+ ORDER BY s.gpu, s.metric, s.time DESC)
+
 -- name: source
--- Where steps are read, by the length of the range. Only TimescaleDB Community has rollups.
+-- Where steps are read, by the length of the range: beyond a quarter of an hour minutes are told apart, no less. Only
+-- TimescaleDB Community has rollups; what they do not have yet they read from samples by themselves.
 SELECT CASE
-    WHEN to_regclass('public.rollup_day') IS NULL OR $__to - $__from <= 3600000 THEN
+    WHEN to_regclass('public.rollup_day') IS NULL OR $__to - $__from <= 900000 THEN
         '(SELECT time, gpu, metric, workload, 1 AS readings, value AS sum, value AS min, value AS max FROM samples)'
     ELSE '(SELECT bucket AS time, gpu, metric, workload, readings, sum, min, max FROM rollup_' || CASE
         WHEN $__to - $__from <= 3 * 86400000::bigint THEN 'minute'
@@ -43,36 +67,30 @@ WHERE last_seen >= $__timeFrom() AND first_seen <= $__timeTo() AND :fleet;
 -- Of each board the newest reading of the range's last minutes, put together.
 SELECT :outer AS value FROM (
     SELECT DISTINCT ON (g.id) s.value * n.factor AS value
-    FROM samples s
+    FROM :newest s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
     JOIN workloads w USING (workload)
-    WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo()
-      AND s.metric = :only AND :fleet AND :loads
+    WHERE :loads
     ORDER BY g.id, s.time DESC
 ) newest;
 
 -- name: newest_shares
 -- Memory in use, of all there is: used and free come from the same instants.
-SELECT sum(value) FILTER (WHERE used) / nullif(sum(value), 0) AS value FROM (
-    SELECT DISTINCT ON (s.gpu, s.metric) s.metric = :only AS used, s.value * n.factor AS value
-    FROM samples s
-    JOIN :both n USING (metric)
-    JOIN gpus g USING (gpu)
-    JOIN workloads w USING (workload)
-    WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo() AND :fleet AND :loads
-    ORDER BY s.gpu, s.metric, s.time DESC
-) newest;
+SELECT sum(s.value * n.factor) FILTER (WHERE n.canonical = :first) / nullif(sum(s.value * n.factor), 0) AS value
+FROM :newest s
+JOIN :names n USING (metric)
+JOIN workloads w USING (workload)
+WHERE :loads;
 
 -- name: newest_highest
 SELECT name, value FROM (
     SELECT DISTINCT ON (g.id) g.hostname || ' / GPU ' || g.gpu_id AS name, s.value * n.factor AS value
-    FROM samples s
+    FROM :newest s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
     JOIN workloads w USING (workload)
-    WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo()
-      AND s.metric = :only AND :fleet AND :loads
+    WHERE :loads
     ORDER BY g.id, s.time DESC
 ) newest
 ORDER BY value DESC, name LIMIT 10;
@@ -80,13 +98,12 @@ ORDER BY value DESC, name LIMIT 10;
 -- name: host_steps
 -- A line for each host: each board's step first, so that boards with more readings do not count for more.
 SELECT time, metric, :outer AS value FROM (
-    SELECT date_bin($__interval_ms * INTERVAL '1 millisecond', s.time, 'epoch') AS time, g.hostname AS metric, g.id,
-           :inner AS value
-    FROM ${source:raw} s
+    SELECT s.time, g.hostname AS metric, g.id, :inner AS value
+    FROM :steps s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
     JOIN workloads w USING (workload)
-    WHERE $__timeFilter(s.time) AND s.metric = :only AND :fleet AND :loads
+    WHERE :loads
     GROUP BY 1, 2, 3
 ) boards
 GROUP BY 1, 2 ORDER BY 1, 2;
@@ -98,13 +115,12 @@ SELECT time, metric, avg(share) AS value FROM (
            greatest(reached - lag(reached) OVER board, 0) / 1e9
                / nullif(extract(epoch FROM time - lag(time) OVER board), 0) AS share
     FROM (
-        SELECT date_bin($__interval_ms * INTERVAL '1 millisecond', s.time, 'epoch') AS time, g.hostname, g.id,
-               max(s.max * n.factor) AS reached
-        FROM ${source:raw} s
+        SELECT s.time, g.hostname, g.id, max(s.max * n.factor) AS reached
+        FROM :steps s
         JOIN :names n USING (metric)
         JOIN gpus g USING (gpu)
         JOIN workloads w USING (workload)
-        WHERE $__timeFilter(s.time) AND s.metric = :only AND :fleet AND :loads
+        WHERE :loads
         GROUP BY 1, 2, 3
     ) reached
     WINDOW board AS (PARTITION BY hostname, id ORDER BY time)
@@ -123,18 +139,13 @@ FROM (
            max(value) FILTER (WHERE canonical = 'DCGM_FI_DEV_ROW_REMAP_FAILURE') AS "remap failed",
            max(value) FILTER (WHERE canonical = 'DCGM_FI_DEV_ROW_REMAP_PENDING') AS "remap pending"
     FROM (
-        SELECT DISTINCT ON (s.gpu, m.canonical) s.gpu, m.canonical, s.value
-        FROM samples s
-        JOIN metrics m USING (metric)
-        WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo() AND s.metric = :only
-        ORDER BY s.gpu, m.canonical, s.time DESC
+        SELECT s.gpu, m.canonical, s.value FROM :newest s JOIN metrics m USING (metric)
     ) newest
     GROUP BY gpu
     HAVING max(value) > 0
 ) t
 JOIN gpus g USING (gpu)
 LEFT JOIN (VALUES :xids) AS x(code, grave, text) ON x.code = t."XID"
-WHERE :fleet
 ORDER BY x.grave DESC NULLS LAST, t."remap failed" DESC NULLS LAST, t."ECC, uncorrectable" DESC NULLS LAST,
          g.hostname, g.gpu_id
 LIMIT 200;
@@ -155,11 +166,11 @@ FROM (
            min(s.min * n.factor) FILTER (WHERE n.canonical = 'DCGM_FI_DEV_FB_USED') AS mebibytes,
            sum(s.sum * n.factor) FILTER (WHERE n.canonical = 'DCGM_FI_DEV_POWER_USAGE')
                / nullif(sum(s.readings) FILTER (WHERE n.canonical = 'DCGM_FI_DEV_POWER_USAGE'), 0) AS watts
-    FROM ${source:raw} s
+    FROM :whole s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
     JOIN workloads w USING (workload)
-    WHERE $__timeFilter(s.time) AND s.metric = :only AND :fleet AND :loads
+    WHERE :loads
     GROUP BY g.id
 ) b
 CROSS JOIN LATERAL (
@@ -174,12 +185,12 @@ SELECT host, namespace, sum(kwh) AS "energy", sum(watts) AS "mean power", count(
 FROM (
     SELECT g.hostname AS host, coalesce(nullif(w.namespace, ''), '(none)') AS namespace, g.id,
            sum(s.sum * n.factor) / sum(s.readings) AS watts,
-           sum(s.sum * n.factor) / sum(s.readings) * extract(epoch FROM max(s.time) - min(s.time)) / 3.6e6 AS kwh
-    FROM ${source:raw} s
+           sum(s.sum * n.factor) / sum(s.readings) * extract(epoch FROM max(s.last) - min(s.first)) / 3.6e6 AS kwh
+    FROM :whole s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
     JOIN workloads w USING (workload)
-    WHERE $__timeFilter(s.time) AND s.metric = :only AND :fleet AND :loads
+    WHERE :loads
     GROUP BY 1, 2, 3
 ) boards
 GROUP BY host, namespace ORDER BY "energy" DESC NULLS LAST, host, namespace LIMIT 500;
@@ -187,13 +198,13 @@ GROUP BY host, namespace ORDER BY "energy" DESC NULLS LAST, host, namespace LIMI
 -- name: pods
 -- What ran where, and how busy it kept its boards.
 SELECT w.namespace, w.pod, w.container, g.hostname AS host,
-       string_agg(DISTINCT g.gpu_id, ', ') AS "GPUs", min(s.time) AS "from", max(s.time) AS "until",
+       string_agg(DISTINCT g.gpu_id, ', ') AS "GPUs", min(s.first) AS "from", max(s.last) AS "until",
        sum(s.sum * n.factor) / sum(s.readings) AS "mean utilisation"
-FROM ${source:raw} s
+FROM :whole s
 JOIN :names n USING (metric)
 JOIN gpus g USING (gpu)
 JOIN workloads w USING (workload)
-WHERE $__timeFilter(s.time) AND s.metric = :only AND w.pod <> '' AND :fleet AND :loads
+WHERE w.pod <> '' AND :loads
 GROUP BY w.namespace, w.pod, w.container, g.hostname
 ORDER BY "until" DESC, w.namespace, w.pod, host LIMIT 500;
 
@@ -204,9 +215,8 @@ SELECT g.hostname AS host, g.gpu_id AS gpu, g.labels ->> 'GPU_I_ID' AS instance,
 FROM gpus g
 LEFT JOIN (
     SELECT DISTINCT ON (s.gpu) s.gpu, s.value * n.factor AS used
-    FROM samples s
+    FROM :newest s
     JOIN :names n USING (metric)
-    WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo() AND s.metric = :only
     ORDER BY s.gpu, s.time DESC
 ) u USING (gpu)
 WHERE g.labels ? 'GPU_I_ID' AND g.last_seen >= $__timeFrom() AND :fleet
@@ -214,11 +224,10 @@ ORDER BY host, gpu, instance LIMIT 500;
 
 -- name: board_steps
 -- A line for each board or MIG instance.
-SELECT date_bin($__interval_ms * INTERVAL '1 millisecond', s.time, 'epoch') AS time, :board AS metric, :inner AS value
-FROM ${source:raw} s
+SELECT s.time, :board AS metric, :inner AS value
+FROM :steps s
 JOIN :names n USING (metric)
 JOIN gpus g USING (gpu)
-WHERE $__timeFilter(s.time) AND s.metric = :only AND :chosen
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: board_rises
@@ -227,12 +236,10 @@ SELECT time, metric, value FROM (
     SELECT time, metric, greatest(reached - lag(reached) OVER board, 0) / :per
                / nullif(extract(epoch FROM time - lag(time) OVER board), 0) AS value
     FROM (
-        SELECT date_bin($__interval_ms * INTERVAL '1 millisecond', s.time, 'epoch') AS time, :board AS metric,
-               max(s.max * n.factor) AS reached
-        FROM ${source:raw} s
+        SELECT s.time, :board AS metric, max(s.max * n.factor) AS reached
+        FROM :steps s
         JOIN :names n USING (metric)
         JOIN gpus g USING (gpu)
-        WHERE $__timeFilter(s.time) AND s.metric = :only AND :chosen
         GROUP BY 1, 2
     ) reached
     WINDOW board AS (PARTITION BY metric ORDER BY time)
@@ -242,24 +249,28 @@ ORDER BY 1, 2;
 
 -- name: board_reasons
 -- The share of readings at which each reason held; of the readings themselves, as a mask cannot be averaged.
-SELECT date_bin($__interval_ms * INTERVAL '1 millisecond', s.time, 'epoch') AS time,
-       :board || ': ' || r.reason AS metric, avg(((s.value::bigint & r.mask) <> 0)::int) AS value
-FROM samples s
+SELECT s.time, :board || ': ' || r.reason AS metric,
+       sum(s.readings) FILTER (WHERE s.mask & r.mask <> 0) / sum(s.readings) AS value
+FROM (
+    SELECT date_bin($__interval_ms * INTERVAL '1 millisecond', s.time, 'epoch') AS time, s.gpu, s.value::bigint AS mask,
+           count(*) AS readings
+    FROM samples s
+    WHERE $__timeFilter(s.time) AND s.metric = :only AND s.value BETWEEN 0 AND 65535
+      AND s.gpu = ANY (ARRAY(SELECT g.gpu FROM gpus g WHERE :chosen))
+    GROUP BY 1, 2, 3
+) s
 JOIN gpus g USING (gpu)
 CROSS JOIN (VALUES :reasons) AS r(mask, reason)
-WHERE $__timeFilter(s.time) AND s.metric = :only AND s.value BETWEEN 0 AND 65535 AND :chosen
-GROUP BY 1, 2 HAVING bool_or((s.value::bigint & r.mask) <> 0)
+GROUP BY 1, 2 HAVING bool_or(s.mask & r.mask <> 0)
 ORDER BY 1, 2;
 
 -- name: board_newest
 -- Of each board the newest reading of the range's last minutes.
 SELECT name, value FROM (
     SELECT DISTINCT ON (g.gpu) :board AS name, s.value * n.factor AS value
-    FROM samples s
+    FROM :newest s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
-    WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo()
-      AND s.metric = :only AND :chosen
     ORDER BY g.gpu, s.time DESC
 ) newest
 ORDER BY name;
@@ -267,11 +278,9 @@ ORDER BY name;
 -- name: board_total
 SELECT :outer AS value FROM (
     SELECT DISTINCT ON (g.id) s.value * n.factor AS value
-    FROM samples s
+    FROM :newest s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
-    WHERE s.time > $__timeTo()::timestamptz - INTERVAL '$window' AND s.time <= $__timeTo()
-      AND s.metric = :only AND :chosen
     ORDER BY g.id, s.time DESC
 ) newest;
 
@@ -282,11 +291,11 @@ SELECT g.hostname AS host, g.gpu_id AS gpu, g.model_name AS model, g.id, g.devic
 FROM gpus g WHERE :chosen ORDER BY host, gpu, instance;
 
 -- name: board_pods
-SELECT w.namespace, w.pod, w.container, :board AS gpu, min(s.time) AS "from", max(s.time) AS "until",
+SELECT w.namespace, w.pod, w.container, :board AS gpu, min(s.first) AS "from", max(s.last) AS "until",
        sum(s.sum * n.factor) / sum(s.readings) AS "mean utilisation"
-FROM ${source:raw} s
+FROM :whole s
 JOIN :names n USING (metric)
 JOIN gpus g USING (gpu)
 JOIN workloads w USING (workload)
-WHERE $__timeFilter(s.time) AND s.metric = :only AND w.pod <> '' AND :chosen
+WHERE w.pod <> ''
 GROUP BY 1, 2, 3, 4 ORDER BY "until" DESC, 1, 2, 4 LIMIT 500;

@@ -48,15 +48,17 @@ def fill(name: str, *metrics: str, **words: str) -> str:
         "chosen": _CHOSEN,
         "board": _BOARD,
         "names": _names(*metrics),
-        "both": _names(*metrics),
-        "only": _only(*metrics[:1] if name == "newest_shares" else metrics),
+        "only": _only(*metrics),
+        "first": _text(metrics[0]) if metrics else "",
         "silence": f"{limit.GPU_SILENCE:g}",
         "idle_util": f"{limit.IDLE_UTIL:g}",
         "idle_memory": f"{limit.IDLE_MEMORY:g}",
         "xids": ", ".join(f"({code}, {_grave(xid.severity)}, {_text(xid.text)})" for code, xid in XID_TEXT.items()),
         "reasons": ", ".join(f"({mask}, {_text(reason)})" for mask, reason in _REASONS.items()),
     }
-    return _put(name, **(usual | words))
+    boards = {"boards": _CHOSEN if name.startswith("board_") else _FLEET}
+    read = {part: _put(f"{part}_of", **usual, **boards) for part in ("steps", "whole", "newest")}
+    return _put(name, **usual, **read, **words)
 
 
 def _put(name: str, **given: str) -> str:

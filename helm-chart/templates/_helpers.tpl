@@ -22,15 +22,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{/* Labels of an object: (list $ "api"). */}}
 {{- define "telemetry.labels" -}}
+{{ include "telemetry.ownLabels" . }}
+{{- with (index . 0).Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "telemetry.ownLabels" -}}
 {{- $root := index . 0 -}}
 {{ include "telemetry.selector" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: telemetry
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{/* metadata of an object: (list $ "api" "telemetry-api"); without a name it is the component's. */}}

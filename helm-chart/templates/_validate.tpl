@@ -15,6 +15,7 @@ values.schema.json.
 {{- include "telemetry.validateScaling" . -}}
 {{- include "telemetry.validateGrace" . -}}
 {{- include "telemetry.validateRetention" (.Values.retention | default dict) -}}
+{{- include "telemetry.validateLabels" . -}}
 {{- end }}
 
 {{- define "telemetry.validateRedis" -}}
@@ -153,6 +154,22 @@ values.schema.json.
 {{- $days := ternary "7" $readings (eq $readings "auto") -}}
 {{- if and (ne $rollups "none") (or (eq $days "none") (lt ($rollups | float64) ($days | float64))) -}}
 {{- include "telemetry.refuse" (list "retention.rollups" (printf "%s days are fewer than those of retention.readings (%s); set it to more, or to none" $rollups $readings)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* Labels of the chart's own are what selects pods; a second one of a name would be no YAML. */}}
+{{- define "telemetry.validateLabels" -}}
+{{- $own := include "telemetry.ownLabels" (list . "any") | fromYaml -}}
+{{- $given := dict "commonLabels" (.Values.commonLabels | default dict) -}}
+{{- range list "streamer" "collector" "api" "redis" "postgres" -}}
+{{- $_ := set $given (printf "%s.podLabels" .) ((get $.Values . | default dict).podLabels | default dict) -}}
+{{- end -}}
+{{- range $path, $labels := $given -}}
+{{- range $name, $_ := $labels -}}
+{{- if or (hasKey $own $name) (and (ne $path "commonLabels") (hasKey (get $given "commonLabels") $name)) -}}
+{{- include "telemetry.refuse" (list $path (printf "%s is a label that is set already; give yours another name" $name)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
 

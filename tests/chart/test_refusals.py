@@ -38,6 +38,10 @@ TYPOS: list[tuple[dict[str, Any], str, str]] = [
 
 # values that contradict each other, the path that is named, and what is advised
 CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
+    ({"retention": {"rollups": 3}}, "retention.rollups", "set it to more, or to none"),
+    ({"retention": {"readings": "none", "rollups": "400"}}, "retention.rollups", "set it to more, or to none"),
+    ({"commonLabels": {"app.kubernetes.io/name": "x"}}, "commonLabels", "give yours another name"),
+    ({"commonLabels": {"team": "x"}, "redis": {"podLabels": {"team": "y"}}}, "redis.podLabels", "another name"),
     ({"redis": {"enabled": False}}, "redis.url", "redis.existingSecret"),
     ({"redis": {"url": "redis://queue"}}, "redis.url", "redis.enabled=false"),
     ({"redis": {"enabled": False, "url": "redis://a", "existingSecret": "b"}}, "redis.url", "leave one of them empty"),

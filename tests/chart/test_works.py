@@ -79,6 +79,14 @@ def test_each_role_logs_in_as_itself(rendered: Render) -> None:
         assert url == f"postgresql://{users[role]}:{password}@telemetry-postgres:5432/gpu"
 
 
+def test_a_variable_of_ones_own_takes_the_place_of_the_charts(chart: Chart, rendered: Render) -> None:
+    """Two of one name Kubernetes refuses when Helm applies them."""
+    mine = {"name": "TELEMETRY_QUEUE_LEASE", "valueFrom": {"configMapKeyRef": {"name": "mine", "key": "lease"}}}
+    found = collector_of(chart({"collector": {"extraEnv": [mine]}}))["env"]
+    theirs = [one for one in collector_of(rendered)["env"] if one["name"] != mine["name"]]
+    assert found == [*theirs, mine]
+
+
 class Files(BaseHTTPRequestHandler):
     """/whole gives the file, /half breaks off; whatever else is not there."""
 

@@ -108,7 +108,7 @@ def test_refused_and_failed_requests_leave_their_room_to_others(
 
 
 def test_a_scrape_beyond_those_under_way_is_refused_as_the_contract_says(make_api: Callable[..., Api]) -> None:
-    client, contract = make_api(NOWHERE, requests=1).client, Contract(document())
+    client, contract = make_api(NOWHERE, requests=1, connection_wait=0.05).client, Contract(document())
     with ExitStack() as under_way:
         for _ in range(SCRAPES):
             assert under_way.enter_context(client.get("/metrics")).status_code == 200

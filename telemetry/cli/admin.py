@@ -76,6 +76,7 @@ def verify(as_json: bool, stream: str | None, **values: Any) -> int:
 
     Exit code 1 when a stream does not reconcile or, unless --stream is given, samples belong to no block. Unsettled
     readings are under way, or wait for a streamer of their source; lost ones were reserved and stand in no block.
+    Dropped ones are among those stored: retention counted them as they went.
 
     \b
     telemetry verify

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from telemetry.store.errors import StoreBusy, StoreError, StoreLost
 from telemetry.store.gate import Standing
 from telemetry.store.retention import Dropped, Outcome
 from tests.fixtures.ledger import DAY, NOON, Store, a_block, at_once
+from tests.fixtures.pipeline import Pipeline
 from tests.fixtures.process import Processes
 from tests.fixtures.retention import ALL, chunks, drop, keep, outcomes, retention, roll_up
 from tests.fixtures.settling import Settling
@@ -249,6 +251,25 @@ def test_a_collector_drops_by_itself_and_again_after_what_stood_in_the_way(store
             other.commit()
             until(lambda: not chunks(store.database), "the day is dropped")
     assert sound(store, 4, 4)
+
+
+def fewer(store: Store, days: int) -> bool:
+    return len(chunks(store.database)) < days
+
+
+def test_the_command_collect_drops_as_its_settings_say(pipeline: Pipeline) -> None:
+    with closing(Store(pipeline.database)) as store:
+        keep(store, NOON)
+        keep(store, NOON + DAY, source="file", stamped=False)
+        roll_up(store.database)
+        for setting in ("auto", "30"):
+            days = len(chunks(store.database))
+            collector = pipeline.begin("collect", TELEMETRY_RETENTION=setting)
+            until(partial(fewer, store, days), "a day is dropped")
+            collector.signal(signal.SIGTERM)
+            assert pipeline.run.end(collector).code == 0
+            assert len(chunks(store.database)) == days - 1
+        assert [account.dropped for account in store.accounts.of()] == [4, 4]
 
 
 def test_nothing_is_dropped_where_all_is_kept(store: Store) -> None:

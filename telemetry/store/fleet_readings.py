@@ -29,9 +29,9 @@ WIDER = 16
 """By how much at most, so that no page reads more than so many times what it needs."""
 DENSE = 4
 """A window with more than so many times the readings that are wanted is narrowed."""
-AT_ONCE = 20_000
-"""Readings that are wanted of a window of a whole range: the columnstore unpacks some minutes for any part of them.
-A window with twice as many is narrowed: each is 34 bytes several times on its way, and then 48 a few times more."""
+AT_ONCE, MOST = 20_000, 40_000
+"""Readings that are wanted of a window at most, and that it may have at most: the columnstore unpacks some minutes for
+any part of them, and each is several times in memory, from the connection's buffer to the sorted columns."""
 AT_LEAST = 500
 """Readings that are wanted of a window, however small a page is: asking costs more than they do."""
 
@@ -90,14 +90,12 @@ class FleetReadings:
         Every window is a statement of its own, and takes a connection no longer than it is read.
         """
         known: dict[tuple[int, ...], Series] = {}
-        for part, _ in self._walk(selection, start, end, None, AT_ONCE, dense=2):
+        for part, _ in self._walk(selection, start, end, None, AT_ONCE):
             if len(part):
                 yield self.reader.described(part, known)
 
-    def _walk(
-        self, selection: Selection, start: int, end: int, after: Position | None, want: int, dense: int = DENSE
-    ) -> Iterator[_Step]:
-        """All there is in that range beyond `after`, some `want` readings at a time, at most `dense` times as many."""
+    def _walk(self, selection: Selection, start: int, end: int, after: Position | None, want: int) -> Iterator[_Step]:
+        """All there is in that range beyond `after`, some `want` readings at a time, perhaps none."""
         scope = self._scope(selection) if start <= end else None
         if scope is None:
             return
@@ -109,7 +107,7 @@ class FleetReadings:
         width, want = FIRST_WINDOW, max(want, AT_LEAST)
         while start <= end:
             last = min(start + width - 1, end)
-            page = self._ask(scope, scope.statement, dense * want, start=moment(start), end=moment(last))
+            page = self._ask(scope, scope.statement, min(DENSE * want, MOST), start=moment(start), end=moment(last))
             if not page.more:
                 yield _ordered(page), (_at(last + 1) if last < end else None)
                 width = _wider(page.time, start, last, want)

@@ -15,7 +15,7 @@ from telemetry.block import MAX_TIME, MIN_TIME, Workload
 from tests.fixtures.api import Api
 from tests.fixtures.filled import LABELS, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.servers_postgres import PostgresServer
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database, cloned
 from webapi.app import close, create_app
 
 ONE, ALL = "/gpus/GPU-node-0-0/telemetry", "/telemetry"
@@ -40,12 +40,11 @@ def mixed() -> list[Reading]:
 
 @pytest.fixture(scope="module")
 def mixed_api(postgres_server: PostgresServer, migrated: str) -> Iterator[Api]:
-    database = Database(postgres_server, create_database(postgres_server, migrated))
-    fill(database, mixed())
-    app = create_app(database_url=database.reader)
-    yield Api(app.test_client())
-    close(app)
-    drop_database(postgres_server, database.name)
+    with cloned(postgres_server, migrated) as database:
+        fill(database, mixed())
+        app = create_app(database_url=database.reader)
+        yield Api(app.test_client())
+        close(app)
 
 
 def values(records: list[dict[str, Any]]) -> list[float]:

@@ -3,7 +3,7 @@
 import base64
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import orjson
 import pytest
@@ -16,8 +16,7 @@ from tests.fixtures.api import Api, port_of, through
 from tests.fixtures.filled import LABELS, POWER, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.listening import listen
 from tests.fixtures.proxy import Proxy
-from tests.fixtures.servers_postgres import PostgresServer
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database
 from tests.fixtures.wait import until
 from webapi.live import stream
 from webapi.live.sieve import matches
@@ -26,11 +25,9 @@ MakeApi = Callable[..., Api]
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
+def database(shared_database: Database) -> Database:
     """One for the file: whoever listens hears of what comes afterwards."""
-    name = create_database(postgres_server, migrated)
-    yield Database(postgres_server, name)
-    drop_database(postgres_server, name)
+    return shared_database
 
 
 def readings(*values: float, time: int = 0, host: str = "node-0", **fields: object) -> list[Reading]:

@@ -15,7 +15,7 @@ from telemetry.store.reader import Reader
 from telemetry.store.selection import Selection
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.servers_postgres import PostgresServer
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database, cloned
 
 DAY = 86_400 * SECOND
 PODS = [Workload("", pod, space, LABELS) for pod, space in (("a", "ml"), ("b", "ml"), ("", ""))]
@@ -58,12 +58,11 @@ def rows() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def fleet(postgres_server: PostgresServer, migrated: str) -> Iterator[FleetReadings]:
-    database = Database(postgres_server, create_database(postgres_server, migrated))
-    fill(database, *made())
-    pool = Pool(url=database.reader)
-    yield FleetReadings(reader=Reader(pool=pool))
-    pool.close()
-    drop_database(postgres_server, database.name)
+    with cloned(postgres_server, migrated) as database:
+        fill(database, *made())
+        pool = Pool(url=database.reader)
+        yield FleetReadings(reader=Reader(pool=pool))
+        pool.close()
 
 
 def told(parts: Iterable[Readings]) -> list[Row]:

@@ -1,6 +1,7 @@
 """Aggregates over time, value by value against plain Python; who may be asked what, and how much."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.fixtures.filled import LABELS, SECOND, T0, TEMP, UTIL, Reading, fill,
 from tests.fixtures.ledger import EMPTY
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.step_oracle import expected, question, same_values, shown
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database, cloned
 
 ENERGY, JOULES = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "DCGM_FI_DEV_GPU_ENERGY_JOULES_TOTAL"
 RATIO, ODD, REPLAYS = "DCGM_FI_DEV_GPU_UTIL_RATIO", "my_metric", "DCGM_FI_DEV_PCIE_REPLAY_COUNTER"
@@ -34,10 +35,8 @@ METRICS = [TEMP, UTIL, RATIO, *COUNTERS, ODD]
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
-    name = create_database(postgres_server, migrated)
-    yield Database(postgres_server, name)
-    drop_database(postgres_server, name)
+def database(shared_database: Database) -> Database:
+    return shared_database
 
 
 @pytest.fixture(scope="module")
@@ -193,17 +192,14 @@ HARD = [1.7976931348623157e308, 1.7e308, -1.7e308, 5e-324, 2e-323, 0.0, -0.0]
 @pytest.fixture(scope="module")
 def extremes(postgres_server: PostgresServer, migrated: str) -> Iterator[StepReader]:
     """Values at the ends of what a double can be, of a counter in both generations."""
-    database = Database(postgres_server, create_database(postgres_server, migrated))
-    pool = Pool(url=database.reader)
     readings = [
         Reading(gpu("node-0", 0), T0 + place * SECOND // 2, name, value)
         for place, value in enumerate((*HARD, *reversed(HARD)))
         for name in (ENERGY, JOULES)
     ]
-    fill(database, readings)
-    yield StepReader(pool=pool)
-    pool.close()
-    drop_database(postgres_server, database.name)
+    with cloned(postgres_server, migrated) as database, closing(Pool(url=database.reader)) as pool:
+        fill(database, readings)
+        yield StepReader(pool=pool)
 
 
 @pytest.mark.parametrize("agg", Aggregate)

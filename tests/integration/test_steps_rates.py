@@ -14,9 +14,8 @@ from telemetry.store.selection import Selection
 from telemetry.store.steps import StepReader
 from tests.fixtures.filled import IDLE, LABELS, SECOND, T0, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY
-from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.step_oracle import question, shown
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database
 
 ENERGY, JOULES = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "DCGM_FI_DEV_GPU_ENERGY_JOULES_TOTAL"
 REPLAYS = "DCGM_FI_DEV_PCIE_REPLAY_COUNTER"
@@ -27,22 +26,15 @@ OLD, NEW = gpu("old", 0, uuid="GPU-moved"), gpu("new", 3, uuid="GPU-moved")
 A, B = Workload("c", "a", "x", LABELS), Workload("c", "b", "x", LABELS)
 
 
-@pytest.fixture(scope="module")
-def shared(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
-    name = create_database(postgres_server, migrated)
-    yield Database(postgres_server, name)
-    drop_database(postgres_server, name)
+@pytest.fixture
+def database(shared_database: Database) -> Database:
+    shared_database.ask(EMPTY)
+    return shared_database
 
 
 @pytest.fixture
-def database(shared: Database) -> Database:
-    shared.ask(EMPTY)
-    return shared
-
-
-@pytest.fixture
-def asked(shared: Database) -> Iterator[StepReader]:
-    pool = Pool(url=shared.reader)
+def asked(shared_database: Database) -> Iterator[StepReader]:
+    pool = Pool(url=shared_database.reader)
     yield StepReader(pool=pool)
     pool.close()
 

@@ -17,7 +17,7 @@ from telemetry.store.session import Session
 from telemetry.store.writer import Writer
 from tests.fixtures.ledger import Store, a_block
 from tests.fixtures.servers_postgres import PostgresServer, open_folder, pg_bin_dir
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database, drop_database
 
 TABLES = (
     "blocks",
@@ -132,24 +132,16 @@ READER_MAY_NOT: list[LiteralString] = [
     ("role", "statement"),
     [("writer", text) for text in WRITER_MAY_NOT] + [("reader", text) for text in READER_MAY_NOT],
 )
-def test_the_others_are_refused(shared: Database, role: str, statement: LiteralString) -> None:
+def test_the_others_are_refused(shared_database: Database, role: str, statement: LiteralString) -> None:
     refused = (errors.InsufficientPrivilege, errors.ObjectNotInPrerequisiteState)  # the latter: a view of joins
-    with psycopg.connect(getattr(shared, role)) as connection, pytest.raises(refused):
+    with psycopg.connect(getattr(shared_database, role)) as connection, pytest.raises(refused):
         connection.execute(statement)
 
 
-@pytest.fixture(scope="module")
-def shared(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
-    """One database for tests that change nothing."""
-    name = create_database(postgres_server, migrated)
-    yield Database(postgres_server, name)
-    drop_database(postgres_server, name)
-
-
-def test_only_owner_and_writer_may_make_days(shared: Database, stranger: str) -> None:
+def test_only_owner_and_writer_may_make_days(shared_database: Database, stranger: str) -> None:
     ask = "SELECT has_function_privilege(%s, 'ensure_days(date[])', 'EXECUTE')"
-    roles = [shared.server.owner, shared.server.writer, shared.server.reader, stranger]
-    assert [shared.one(ask, role) for role in roles] == [True, True, False, False]
+    roles = [shared_database.server.owner, shared_database.server.writer, shared_database.server.reader, stranger]
+    assert [shared_database.one(ask, role) for role in roles] == [True, True, False, False]
 
 
 def test_a_table_of_the_writers_own_cannot_stand_in_for_a_catalogue(database: Database) -> None:

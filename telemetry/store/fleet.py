@@ -5,17 +5,20 @@ not: one GPU's readings (`reader`), aggregates over steps of time (`steps`), wha
 how rows of one GPU become one value (`boards`).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from math import fsum
+from typing import Any, LiteralString, NamedTuple
 
 from telemetry.block import MIN_TIME
 from telemetry.catalog import lookup
+from telemetry.store.cutting import cut
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
 from telemetry.store.reader import GpuRow
+from telemetry.store.rollups import SAMPLES, Piece
 from telemetry.store.selection import Selection, like, numbers_of
 
 QUESTIONS = "fleet.sql"
@@ -157,7 +160,8 @@ class Fleet:
     def extents(self, part: Part, metrics: Sequence[MetricRow], *, start: int, end: int) -> list[Extent]:
         """What each row's readings of each metric are from `start` to `end`, both inclusive, µs since 1970.
 
-        Two names of one metric are two extents. Sums may differ in their last bit from one time to the next.
+        Two names of one metric are two extents. Sums may differ in their last bit from one time to the next. Whole
+        minutes, hours and days come from rollups, where there are any.
         """
         known = {metric.number: metric for metric in metrics}
         # Planning excludes nothing by an empty list or an empty range: without readings to be had, do not ask.
@@ -167,14 +171,14 @@ class Fleet:
             "gpus": part.numbers,
             "metrics": sorted(known),
             "workloads": None if part.workloads is None else sorted(part.workloads),
-            "start": _EPOCH + timedelta(microseconds=start),
-            "end": _EPOCH + timedelta(microseconds=end),
         }
-        found = []
-        for gpu, number, readings, *amounts in self._all("extents", values):
-            metric = known[number]
-            found.append(Extent(gpu, metric.canonical, readings, *(amount * metric.factor for amount in amounts)))
-        return found
+        found: dict[tuple[int, int], list[tuple[Any, ...]]] = defaultdict(list)
+        with self.pool.use() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
+            connection.execute(query("step_snapshot", file="steps.sql"))
+            for piece in cut(connection, start, end, step=0):
+                for gpu, number, *amounts in cursor.execute(*_of_piece(piece, values)):
+                    found[gpu, number].append(tuple(amounts))
+        return [_extent(gpu, known[number], parts) for (gpu, number), parts in sorted(found.items())]
 
     def _newest_from(
         self,
@@ -197,6 +201,22 @@ class Fleet:
     def _all(self, name: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self.pool.use() as connection, connection.cursor(binary=True) as cursor:
             return cursor.execute(query(name, file=QUESTIONS), values).fetchall()
+
+
+def _of_piece(piece: Piece, values: Mapping[str, Any]) -> tuple[LiteralString, Mapping[str, Any]]:
+    """What asks a part of a range for extents, of samples or of a rollup, and with which values."""
+    start, end = (_EPOCH + timedelta(microseconds=time) for time in (piece.start, piece.end))
+    statement = query("extents", file=QUESTIONS)
+    if piece.level != SAMPLES:
+        statement = query(f"rollup_{piece.level}", file="steps.sql") + "\n" + query("rollup_extents", file=QUESTIONS)
+    return statement, {**values, "start": start, "end": end}
+
+
+def _extent(gpu: int, metric: MetricRow, parts: Sequence[tuple[Any, ...]]) -> Extent:
+    """Of (readings, lowest, highest, sum) of parts of a range, in the metric's own unit."""
+    readings, lows, highs, totals = zip(*parts, strict=True)
+    amounts = (amount * metric.factor for amount in (min(lows), max(highs), fsum(totals)))
+    return Extent(gpu, metric.canonical, sum(readings), *amounts)
 
 
 def _described(number: int, name: str, canonical: str, unit: str, kind: str, description: str) -> MetricRow:

@@ -1,29 +1,26 @@
 """What lies between readings: energy from power, and from the counter that GPUs keep of it.
 
-What lives here: reading a range in slices of time, and integrating it, in flat memory. What does not: which part of
-the fleet (`fleet`), grouping what comes out (`webapi`).
+What lives here: integrating a range, in flat memory. What does not: reading it (`slices`), which part of the fleet
+(`fleet`), grouping what comes out (`webapi`).
 """
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import fsum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.catalog import METRICS
-from telemetry.store.copy import EPOCH_2000
-from telemetry.store.errors import StoreBusy
-from telemetry.store.fleet import QUESTIONS, MetricRow, Part
+from telemetry.store.fleet import MetricRow, Part
+from telemetry.store.ordering import order_by
 from telemetry.store.pool import Pool
-from telemetry.store.queries import query
 from telemetry.store.reader import GpuRow
+from telemetry.store.slices import SLICE, Columns, Floats, Slices
 
 POWER, COUNTER = "DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
 MOST_WATTS = METRICS[POWER].high
@@ -31,16 +28,7 @@ MOST_WATTS = METRICS[POWER].high
 MOST_PER_SECOND = MOST_WATTS * 1e3
 """The same as a counter of energy counts it, in mJ."""
 
-FIRST_SLICE, WIDER = 10_000_000, 8
-"""µs of the first slice of a range, and by how much longer a slice is than the one before, at most."""
-SLICE = 200_000
-"""Readings that a slice should have; it may have three times as many, each some 200 bytes while it is looked at."""
-
-_KINDS = (">i8", ">i4", ">i2", ">i4", ">f8")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Integral(NamedTuple):
@@ -90,30 +78,11 @@ def increase(before: Floats, after: Floats, seconds: Floats) -> Between:
     return Between(half, half, seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Readings in no order; all of shape (n,). `time` is in µs since 1970."""
+class Quantity(NamedTuple):
+    """Metrics that are one quantity under several names, and how it is integrated."""
 
-    time: Ints
-    gpu: Ints
-    workload: Ints
-    value: Floats
-
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def picked(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Columns:
-        """Some of them, in the order that is given."""
-        return Columns(self.time[which], self.gpu[which], self.workload[which], self.value[which])
-
-    def after(self, others: Columns) -> Columns:
-        """Others, then these."""
-        return Columns(
-            np.r_[others.time, self.time],
-            np.r_[others.gpu, self.gpu],
-            np.r_[others.workload, self.workload],
-            np.r_[others.value, self.value],
-        )
+    metrics: Sequence[MetricRow]
+    rule: Rule
 
 
 class Integrator:
@@ -133,46 +102,20 @@ class Integrator:
         what lies between two instants belongs to the row and workload of its reading; those of workloads that are not
         selected are left out afterwards. Raises StoreBusy when it takes longer than its patience.
         """
-        running = _Running(part.rows, rule)
-        if part.rows and metrics:
+        return self.together(part, [Quantity(metrics, rule)], start=start, end=end)[0]
+
+    def together(self, part: Part, quantities: Sequence[Quantity], *, start: int, end: int) -> list[list[Integral]]:
+        """The integrals of several quantities, for which the range is read once. No metric is of two of them."""
+        running = [_Running(part.rows, one.rule) for one in quantities]
+        factors = {metric.number: metric.factor for one in quantities for metric in one.metrics}
+        if part.rows and factors:
             first = min((_micros(row.first_seen) for row in part.rows if row.first_seen), default=start)
-            start = max(start, first)
-            for readings in self._slices(part.numbers, metrics, start, end):
-                running.add(readings)
+            slices = Slices(self.pool.use, self.patience, self.slice)
+            for readings in slices.read(part.numbers, factors, max(start, first), end):
+                for one, quantity in zip(running, quantities, strict=True):
+                    one.add(readings.picked(np.isin(readings.metric, [metric.number for metric in quantity.metrics])))
         kept = part.workloads
-        return [one for one in running.integrals() if kept is None or one.workload in kept]
-
-    def _slices(self, gpus: list[int], metrics: Sequence[MetricRow], start: int, end: int) -> Iterator[Columns]:
-        """The readings of a range, in slices of time."""
-        deadline, width = time.monotonic() + self.patience, FIRST_SLICE
-        while start <= end:
-            if time.monotonic() > deadline:
-                raise StoreBusy(f"the readings of a range took longer than {self.patience:g} s")
-            last = min(start + width - 1, end)
-            readings = self._slice(gpus, metrics, start, last)
-            taken = last - start + 1
-            if len(readings) > 3 * self.slice and taken > 1:
-                width = max(taken // WIDER, 1)
-                continue
-            yield readings
-            start = last + 1
-            width = max(min(taken * WIDER, taken * self.slice // max(len(readings), 1)), 1)
-
-    def _slice(self, gpus: list[int], metrics: Sequence[MetricRow], first: int, last: int) -> Columns:
-        values: dict[str, Any] = {
-            "gpus": gpus,
-            "metrics": [metric.number for metric in metrics],
-            "start": _EPOCH + timedelta(microseconds=first),
-            "end": _EPOCH + timedelta(microseconds=last),
-            "limit": None if first == last else 3 * self.slice + 1,
-        }
-        with self.pool.use() as connection, connection.cursor(binary=True) as cursor:
-            columns = cursor.execute(query("slice", file=QUESTIONS), values).fetchall()[0]
-        parts = [np.frombuffer(part or b"", kind) for part, kind in zip(columns, _KINDS, strict=True)]
-        moment, gpu, number, workload = (part.astype(np.int64) for part in parts[:4])
-        factors = np.zeros(max(values["metrics"]) + 1)
-        factors[values["metrics"]] = [metric.factor for metric in metrics]
-        return Columns(moment + EPOCH_2000, gpu, workload, parts[4] * factors[number])
+        return [[one for one in each.integrals() if kept is None or one.workload in kept] for each in running]
 
 
 class _Running:
@@ -183,8 +126,7 @@ class _Running:
         pairs = np.array(sorted((row.number, ids[row.id]) for row in rows), np.int64).reshape(-1, 2)
         self._numbers, self._board = pairs[:, 0], pairs[:, 1]
         self._rule = rule
-        none = np.empty(0, np.int64)
-        self._last = Columns(none, none, none, none.astype(np.float64))
+        self._last = Columns.none()
         self._sums: dict[tuple[int, int], list[tuple[float, ...]]] = defaultdict(list)
 
     def add(self, readings: Columns) -> None:
@@ -193,7 +135,7 @@ class _Running:
             return
         known, together = len(self._last), readings.after(self._last)
         board = self._board[np.searchsorted(self._numbers, together.gpu)]
-        order = np.lexsort((together.time, board))
+        order = order_by(board, together.time)
         together, board = together.picked(order), board[order]
         starts = np.flatnonzero(np.r_[True, (board[1:] != board[:-1]) | (together.time[1:] != together.time[:-1])])
         sizes = np.diff(np.r_[starts, len(board)])

@@ -90,7 +90,6 @@ class Grouping:
             "metrics": self.names.side.numbers,
             "metric_keys": [code * per_metric for code in self.names.side.codes],
             "factors": self.names.factors,
-            "most": self.names.most,
             "places": self.places.numbers,
             "place_keys": [code * per_place for code in self.places.codes],
             "loads": self.loads.numbers,

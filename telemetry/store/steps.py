@@ -4,8 +4,8 @@ What lives here: the reader, and how its columns become an answer. What does not
 made of (`aggregates`), readings as they were stored (`reader`), how answers are written down (`webapi`).
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString, NamedTuple
@@ -21,11 +21,14 @@ from telemetry.store.aggregates import (
     Steps,
     TooManyPoints,
 )
+from telemetry.store.cutting import cut
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
-from telemetry.store.rollups import SAMPLES, Interval, Piece, fitting, pieces
+from telemetry.store.rates import Rates, Side, Terms
+from telemetry.store.rollups import SAMPLES, Piece
 from telemetry.store.selection import Numbers, numbers_of
 from telemetry.store.session import Connection
+from telemetry.store.slices import Slices
 from telemetry.store.stepcolumns import ADDED, COLUMNS, MERGED, Found, merged, unpack
 from telemetry.store.stepgroups import NOT_ASKED, OF_LOAD, OF_PLACE, Grouping, Names, loads, places
 
@@ -44,7 +47,7 @@ __all__ = [
 QUESTIONS = "steps.sql"
 """The file of the statements that are asked here."""
 
-WAYS = {Aggregate.FIRST: "step_first", Aggregate.LAST: "step_last", Aggregate.RATE: "step_rates"}
+WAYS = {Aggregate.FIRST: "step_first", Aggregate.LAST: "step_last"}
 """The parts of statements for what is not made by grouping readings alone."""
 
 TOP_OF = 100_000
@@ -85,7 +88,10 @@ class StepReader:
             asked = _Asked.of(connection, question)
             if asked is None:
                 return Steps.none()
-            found = asked.found(connection, limit=most + 1)
+            if question.agg is Aggregate.RATE:
+                found = asked.rates(connection, limit=most, patience=self.pool.patience)
+            else:
+                found = asked.found(connection, limit=most + 1)
         return asked.answer(found, most)
 
     def span(self, question: StepQuestion) -> tuple[int, int] | None:
@@ -145,11 +151,28 @@ class _Asked:
 
     def found(self, connection: Connection, limit: int) -> Found:
         """The values, `limit` or more if there are so many, from wherever they are had soonest."""
-        question, levels = self.question, fitting(self.question.step)
-        cut = [Piece(SAMPLES, question.start, question.end)]
-        if question.agg in MERGED and levels and _rollups_there(connection):
-            cut = pieces(question.start, question.end, levels, _doubts(connection, question))
-        return merged([self._piece(connection, piece, limit) for piece in cut], question.agg)
+        question, parts = self.question, [Piece(SAMPLES, self.question.start, self.question.end)]
+        if question.agg in MERGED:
+            parts = cut(connection, question.start, question.end, question.step)
+        return merged([self._piece(connection, part, limit) for part in parts], question.agg)
+
+    def rates(self, connection: Connection, limit: int, patience: float) -> Found:
+        """The rates, more than `limit` if there are so many. Raises StoreBusy beyond the patience."""
+        question, numbers, names = self.question, self.numbers, self.grouping.names
+        columns, rows = self.grouping.columns, [row for row, _ in self.series]
+        step, origin = question.grid()
+        metrics = Side(columns["metrics"], columns["metric_keys"])
+        places, loads = (Side(columns[f"{name}s"], columns[f"{name}_keys"]) for name in ("place", "load"))
+        terms = Terms(step, origin, metrics, places, loads, names.most, self.series, numbers.gpus, numbers.workloads)
+        rates = Rates(terms)
+        ((first, _),) = connection.execute(query("step_span", file=QUESTIONS), {"gpus": rows}).fetchall()
+        start = max(question.start, _micros(first)) if first else question.start
+        factors = dict(zip(metrics.numbers, names.factors, strict=True))
+        for readings in Slices(lambda: nullcontext(connection), patience).read(rows, factors, start, question.end):
+            rates.add(readings)
+            if rates.values > limit:
+                break
+        return rates.found()
 
     def _piece(self, connection: Connection, piece: Piece, limit: int) -> Found:
         with connection.cursor(binary=True) as cursor:
@@ -159,17 +182,11 @@ class _Asked:
     def _values(self, piece: Piece, limit: int) -> dict[str, Any]:
         question, numbers, names = self.question, self.numbers, self.grouping.names
         step, origin = question.grid()
-        rate = question.agg is Aggregate.RATE
-        rows = [row for row, _ in self.series]
         return {
             **self.grouping.columns,
-            "only": None if numbers.metrics is None and not rate else names.side.numbers,
-            "gpus": rows if rate and numbers.gpus is not None else numbers.gpus,
-            "workloads": None if rate else numbers.workloads,
-            "rows": rows,
-            "series": [series for _, series in self.series],
-            "ending_gpus": numbers.gpus,
-            "ending_workloads": numbers.workloads,
+            "only": None if numbers.metrics is None else names.side.numbers,
+            "gpus": numbers.gpus,
+            "workloads": numbers.workloads,
             "start": _moment(piece.start),
             "end": _moment(piece.end),
             "step": timedelta(microseconds=step),
@@ -217,18 +234,6 @@ def _statement(level: int, agg: Aggregate) -> LiteralString:
     """The one for a rollup or samples, put together of the parts that are named in the file."""
     parts = (f"rollup_{level}", "rollup_grouped") if level else ("step_of_samples", WAYS.get(agg, "step_grouped"))
     return "\n".join(query(name, file=QUESTIONS) for name in (*parts, "step_columns"))
-
-
-def _rollups_there(connection: Connection) -> bool:
-    return connection.execute(query("rollups_there", file=QUESTIONS)).fetchone() == (True,)
-
-
-def _doubts(connection: Connection, question: StepQuestion) -> dict[int, list[Interval]]:
-    found: dict[int, list[Interval]] = defaultdict(list)
-    values = {"start": question.start, "end": question.end}
-    for level, low, high in connection.execute(query("rollup_doubts", file=QUESTIONS), values):
-        found[level].append((low, high))
-    return found
 
 
 def _moment(time: int) -> datetime:

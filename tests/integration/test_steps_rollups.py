@@ -3,7 +3,9 @@
 What does not live here: what the aggregates are (`test_steps`), how a range is cut (`tests/unit/test_rollups`).
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import product
 from typing import Any, LiteralString
 
@@ -15,15 +17,17 @@ from psycopg import sql
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
 from telemetry.store.aggregates import Aggregate, GroupBy
+from telemetry.store.fleet import Fleet
 from telemetry.store.pool import Pool
 from telemetry.store.rollups import BUCKETS
+from telemetry.store.selection import Selection
 from telemetry.store.steps import StepReader
 from tests.fixtures.examples import tried
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.step_oracle import expected, question, same_values, shown
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database, cloned
 from tests.fixtures.tiers import ROLLUPS, refresh
 
 pytestmark = pytest.mark.timescale
@@ -36,10 +40,8 @@ LOADS = [Workload("", pod, "", LABELS) for pod in ("", "trainer")]
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
-    name = create_database(postgres_server, migrated)
-    yield Database(postgres_server, name)
-    drop_database(postgres_server, name)
+def database(shared_database: Database) -> Database:
+    return shared_database
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +107,16 @@ def test_whatever_was_refreshed_and_came_late_the_answer_is_that_of_the_samples(
     postgres_server: PostgresServer, migrated: str, turns: Any, step: int, ends: tuple[int, int]
 ) -> None:
     # Not one that was emptied: what a rollup has before the one that it is made of is not taken back with samples.
-    database = Database(postgres_server, create_database(postgres_server, migrated))
-    pool = Pool(url=database.reader)
-    stored: list[Reading] = []
-    for readings, refreshes in turns:
-        fill(database, readings)
-        stored += readings
-        for name, start, more in refreshes:
-            refresh(database, name, start=None if start < 0 else DAY0 + start * DAY, end=DAY0 + (start + more) * DAY)
-        assert_right(StepReader(pool=pool), stored, step=step)
-        assert_right(StepReader(pool=pool), stored, start=DAY0 + min(ends), end=DAY0 + max(ends), step=step)
-    pool.close()
-    drop_database(postgres_server, database.name)
+    with cloned(postgres_server, migrated) as database, closing(Pool(url=database.reader)) as pool:
+        stored: list[Reading] = []
+        for readings, refreshes in turns:
+            fill(database, readings)
+            stored += readings
+            for name, start, more in refreshes:
+                first, last = DAY0 + start * DAY, DAY0 + (start + more) * DAY
+                refresh(database, name, start=None if start < 0 else first, end=last)
+            assert_right(StepReader(pool=pool), stored, step=step)
+            assert_right(StepReader(pool=pool), stored, start=DAY0 + min(ends), end=DAY0 + max(ends), step=step)
 
 
 @pytest.fixture
@@ -182,6 +182,22 @@ def test_what_was_under_way_during_a_refresh_is_in_the_answer_once_it_is_committ
         writer.commit()
     after = asked.steps(question(Aggregate.COUNT, step=DAY), most=1_000).value.sum()
     assert (before, after) == (len(five_days) + 1, len(five_days) + 6)
+
+
+def test_extents_of_whole_minutes_are_asked_of_rollups_too(
+    database: Database, asked: StepReader, five_days: list[Reading]
+) -> None:
+    forget_samples(database)
+    fleet = Fleet(pool=asked.pool)
+    part, metrics = fleet.part(Selection(pod="trainer")), fleet.metrics()
+    ids = {row.number: row.id for row in part.rows}
+    found = fleet.extents(part, metrics, start=DAY0 - 1, end=DAY0 + 5 * DAY)
+    told = {(ids[one.gpu], one.canonical): one[2:] for one in found}
+    values = defaultdict(list)
+    for each in five_days:
+        if each.workload.pod == "trainer":
+            values[each.gpu.uuid, each.metric].append(each.value)
+    assert told == {key: (len(each), min(each), max(each), sum(each)) for key, each in values.items()}
 
 
 def test_no_value_ends_a_refresh(database: Database, asked: StepReader) -> None:

@@ -12,7 +12,7 @@ from marshmallow import fields
 
 from telemetry.store.aggregates import GroupBy
 from telemetry.store.fleet import Fleet, Part
-from telemetry.store.integrals import COUNTER, POWER, Integral, Integrator, increase, trapezoid
+from telemetry.store.integrals import COUNTER, POWER, Integral, Integrator, Quantity, increase, trapezoid
 from telemetry.store.reader import GpuRow
 from webapi.bodies.answers import FormatQuery
 from webapi.fleet.parameters import DAY, PastQuery, max_gap_field, moment, span
@@ -56,10 +56,11 @@ def energy(fleet: Fleet, integrator: Integrator, query: Mapping[str, Any], now: 
     start, end = span(query, now, DAY)
     part, asked = fleet.part(selection(query)), frozenset(query.get("group_by", ()))
     known = fleet.metrics()
-    power, counter = (
-        integrator.integrals(part, [one for one in known if one.canonical == name], start=start, end=end, rule=rule)
+    quantities = [
+        Quantity([one for one in known if one.canonical == name], rule)
         for name, rule in ((POWER, trapezoid(query["max_gap"])), (COUNTER, increase))
-    )
+    ]
+    power, counter = integrator.together(part, quantities, start=start, end=end)
     groups = _Groups(fleet, part, asked, [*power, *counter])
     drawn, counted = groups.gathered(power), groups.gathered(counter)
     keys = sorted(drawn.keys() | counted.keys() if asked else {(None,) * len(_FIELDS)}, key=_bytes)

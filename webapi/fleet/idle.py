@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from telemetry.store.boards import Board, Instance, boards, instance_of, total
 from telemetry.store.fleet import Extent, Fleet, Part
-from telemetry.store.integrals import POWER, Integral, Integrator, trapezoid
+from telemetry.store.integrals import POWER, Integral, Integrator, Quantity, trapezoid
 from webapi.bodies.answers import FormatQuery
 from webapi.fleet.energy import JOULES
 from webapi.fleet.parameters import HOUR, PastQuery, max_gap_field, span
@@ -47,10 +47,8 @@ def idle(fleet: Fleet, integrator: Integrator, query: Mapping[str, Any], now: in
     found = [one for one in _looked_at(part, extents) if one.is_idle(query["max_util"], query["min_memory"])]
     chosen = Part([row for one in found for row in one.board.rows], part.workloads)
     rule = trapezoid(query["max_gap"])
-    seen, drawn = (
-        _by_gpu(integrator.integrals(chosen, metrics, start=start, end=end, rule=rule), chosen)
-        for metrics in ([one for one in known if one.canonical == name] for name in (UTIL, POWER))
-    )
+    quantities = [Quantity([one for one in known if one.canonical == name], rule) for name in (UTIL, POWER)]
+    seen, drawn = (_by_gpu(each, chosen) for each in integrator.together(chosen, quantities, start=start, end=end))
     told = [_told(one, seen[one.board.latest.id], drawn[one.board.latest.id]) for one in found]
     return sorted(told, key=lambda one: (-one["wasted_kwh"], -(one["mean_watts"] or 0.0), one["gpu"].encode()))
 

@@ -16,8 +16,6 @@ from webapi.services import services
 from webapi.times import Moment
 
 HOUR, DAY = 3_600, 86_400
-_STATEMENTS = 3
-"""An integral may take as long as so many: by default half a minute, which clients and proxies wait for."""
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,8 +55,8 @@ def fleet() -> Fleet:
 
 def integrator() -> Integrator:
     """Who is asked what lies between readings: in parts, each of which may take as long as any statement."""
-    patience = _STATEMENTS * services().options.statement_timeout
-    return Integrator(pool=services().reader.pool, patience=patience)
+    pool = services().reader.pool
+    return Integrator(pool=pool, patience=pool.patience)
 
 
 def moment(micros: int) -> datetime:

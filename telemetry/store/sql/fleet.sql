@@ -50,7 +50,20 @@ FROM samples
 WHERE gpu = ANY(%(gpus)s::int[]) AND metric = ANY(%(metrics)s::smallint[])
   AND (%(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]))
   AND time >= %(start)s AND time <= %(end)s
-GROUP BY gpu, metric ORDER BY gpu, metric;
+GROUP BY gpu, metric;
+
+-- name: rollup_extents
+-- The same of the buckets of a rollup (the beginning is `rollup_1` and so on in steps.sql); start and end are those of its
+-- first and last bucket.
+found AS NOT MATERIALIZED (
+    SELECT gpu, metric, readings, min, max, sum FROM buckets
+    WHERE gpu = ANY(%(gpus)s::int[]) AND metric = ANY(%(metrics)s::smallint[])
+      AND (%(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]))
+      AND bucket >= %(start)s AND bucket <= %(end)s
+)
+SELECT gpu, metric, sum(readings)::bigint, min(least(greatest(min, -1e270), 1e270)),
+       max(least(greatest(max, -1e270), 1e270)), sum(sum)
+FROM found GROUP BY gpu, metric;
 
 -- name: slice
 -- Readings of a slice of time as columns (see `readings` in reader.sql), in no order: numbers are sorted more quickly

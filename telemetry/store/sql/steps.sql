@@ -18,7 +18,7 @@ SELECT workload, namespace, pod FROM workloads
 WHERE %(workloads)s::int[] IS NULL OR workload = ANY(%(workloads)s::int[]);
 
 -- name: step_of_samples
--- The readings of a question; step_grouped, step_first, step_last or step_rates goes on. A statement of them all would
+-- The readings of a question; step_grouped, step_first or step_last goes on. A statement of them all would
 -- be planned for each of them, over every chunk. A group's key is the sum of what its metric, GPU and workload are given
 -- for it; they come as arrays, which parallel workers can join and subqueries not. Steps count from an origin before the
 -- first reading, because older servers' date_bin errs for exact multiples before it. Where something is added or
@@ -70,39 +70,6 @@ WITH names AS (
 -- Rows of the same board, and of the same MIG instance of it, are one series, which is called after the lowest of them.
 SELECT gpu, min(gpu) OVER (PARTITION BY id, coalesce(labels ->> 'GPU_I_ID', '')) FROM gpus
 WHERE %(gpus)s::int[] IS NULL OR id IN (SELECT id FROM gpus WHERE gpu = ANY(%(gpus)s::int[]));
-
--- name: step_rates
--- What each series rose between its instants, by the seconds between them. `found` are all readings of the series,
--- under whatever name of the metric, at whatever place, of whatever workload; those of an instant count as their mean
--- and share equally what lies before it, and only then those that are not selected are left out. The order by value
--- makes equal means of equal readings: a fall by the rounding of a sum would be a reset. After a fall a counter counts
--- from 0. Of the time in which one would have risen more than `most` in a second nothing is known: its source jumped.
-    SELECT step, key, 1 AS readings, sum(rate) AS value
-    FROM (
-        SELECT step, key, sum(rise / sharing) / sum(seconds / sharing) AS rate
-        FROM (
-            SELECT step, key, gpu, workload, series, most, count(*) OVER instant AS sharing,
-                   sum(value) OVER instant / count(*) OVER instant AS value,
-                   sum(value) OVER earlier / count(*) OVER earlier AS before,
-                   extract(epoch FROM time - max(time) OVER earlier)::float8 AS seconds
-            FROM (
-                SELECT f.step, f.key, f.time, f.gpu, f.workload, f.value, b.series, m.meaning, m.most
-                FROM found f
-                JOIN unnest(%(rows)s::int[], %(series)s::int[]) AS b(gpu, series) USING (gpu)
-                JOIN unnest(%(metrics)s::smallint[], %(metric_keys)s::bigint[], %(most)s::float8[])
-                     AS m(metric, meaning, most) USING (metric)
-                ORDER BY b.series, m.meaning, f.time, f.value
-            ) ordered
-            WINDOW instant AS (PARTITION BY series, meaning ORDER BY time GROUPS BETWEEN CURRENT ROW AND CURRENT ROW),
-                   earlier AS (PARTITION BY series, meaning ORDER BY time GROUPS BETWEEN 1 PRECEDING AND 1 PRECEDING)
-        ) pairs
-        CROSS JOIN LATERAL (SELECT CASE WHEN value >= before THEN value - before ELSE greatest(value, 0) END) r(rise)
-        WHERE before IS NOT NULL AND rise <= most * seconds
-          AND (%(ending_gpus)s::int[] IS NULL OR gpu = ANY(%(ending_gpus)s::int[]))
-          AND (%(ending_workloads)s::int[] IS NULL OR workload = ANY(%(ending_workloads)s::int[]))
-        GROUP BY step, key, series
-    ) rates
-    GROUP BY step, key
 
 -- name: step_columns
 -- The end of each: one row of columns as in `readings`.

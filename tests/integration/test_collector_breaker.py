@@ -82,6 +82,9 @@ def test_a_schema_that_refuses_everything_is_waited_for_and_nothing_is_lost(
         assert not running.ready
         assert running.health.liveness().ok
         until(lambda: gauge(running) == 1)
+        held = running.metrics.snapshot()
+        assert held["backlog_messages"] > 0
+        assert held["backlog_rows"] == 4 * held["backlog_messages"]
         other = collecting.collect()  # would take over what is not held
         until(lambda: why(other))
         collecting.outlive(4)
@@ -93,7 +96,10 @@ def test_a_schema_that_refuses_everything_is_waited_for_and_nothing_is_lost(
     collecting.drained()
     until(lambda: running.ready and other.ready)
     until(lambda: gauge(running) == 0)
+    until(lambda: running.metrics.snapshot()["backlog_messages"] == 0)
     assert len(collecting.dead()) == diverted
+    dead = sum(one.metrics.snapshot()["rows_dead"] for one in (running, other))
+    assert dead == 4 * diverted
     assert len(collecting.store.values()) == 4 * (140 - diverted)
     assert collecting.store.account().reconciles
     levels = [one.levelname for one in caplog.records if one.name == "telemetry.broker.breaker"]

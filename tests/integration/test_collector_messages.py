@@ -30,6 +30,10 @@ def test_the_messages_of_a_batch_are_stored_in_one_transaction(collecting: Colle
     collecting.drained()
     assert collecting.store.values() == list(range(24))
     assert collecting.store.database.one("SELECT count(DISTINCT xmin::text) FROM blocks") == 1
+    until(lambda: running.metrics.snapshot()["backlog_messages"] == 0)
+    counted = running.metrics.snapshot()
+    names = ("transactions", "messages_received", "messages_stored", "rows_stored", "messages_dead", "backlog_rows")
+    assert [counted[name] for name in names] == [1, 6, 6, 24, 0, 0]
     until(lambda: running.ready)
     assert collecting.store.account().reconciles
 

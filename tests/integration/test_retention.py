@@ -32,7 +32,12 @@ def now(store: Store) -> int:
     return found
 
 
-@pytest.mark.parametrize("pruned", ["never", "before", "after", "both"])
+COSTLY = pytest.mark.costly
+
+
+@pytest.mark.parametrize(
+    "pruned", ["never", pytest.param("before", marks=COSTLY), pytest.param("after", marks=COSTLY), "both"]
+)
 def test_old_days_are_dropped_and_each_account_says_what_it_said(store: Store, pruned: str) -> None:
     keep(store, NOON, NOON + DAY, now(store))
     keep(store, NOON, now(store), source="t", rows=6)
@@ -147,8 +152,7 @@ def test_young_chunks_stay_and_none_is_younger_than_a_day(store: Store) -> None:
 HARM: list[LiteralString] = ["DELETE FROM samples WHERE value = 5", "DELETE FROM samples WHERE block = 2"]
 
 
-@pytest.mark.parametrize("pruned", [False, True])
-@pytest.mark.parametrize("statement", HARM)
+@pytest.mark.parametrize(("statement", "pruned"), [(HARM[0], False), (HARM[1], True)])
 def test_what_was_gone_before_the_drop_is_missed_after_it_too(
     store: Store, statement: LiteralString, pruned: bool
 ) -> None:
@@ -267,6 +271,7 @@ def test_days_that_were_stored_before_this_version_are_kept_where_they_may_be_of
         assert len(retention(store, STAMPED).due()) == (0 if pruned else 2)
 
 
+@pytest.mark.costly
 def test_a_fleet_of_many_blocks_is_counted_by_block(store: Store) -> None:
     ledger, writer = store.ledger(stamped=True), store.writer()
     for turn in range(30):

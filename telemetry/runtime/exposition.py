@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from telemetry.runtime.measures import BY_NAME
-from telemetry.runtime.shared import shares_values
+from telemetry.runtime.shared import Together, shares_values
 
 __all__ = ["exposition"]
 
@@ -28,7 +27,7 @@ def exposition(
     """
     whole = CollectorRegistry()
     if shares_values():
-        MultiProcessCollector(whole)  # type: ignore[no-untyped-call]  # the library's own
+        Together(whole)  # type: ignore[no-untyped-call]  # the library's own
     else:
         whole.register(registry)
     whole.register(_Observed(observed or {}))

@@ -4,12 +4,25 @@ prometheus_client decides when it is first imported whether values live in memor
 share; a server that forks its workers only knows later. What does not live here: the metrics, the server.
 """
 
-from prometheus_client import values
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-__all__ = ["DIRECTORY", "share_values", "shares_values"]
+from prometheus_client import values
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+__all__ = ["DIRECTORY", "Together", "bury", "share_values", "shares_values"]
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable that names the folder of the shared files."""
+
+_KINDS = ("counter", "histogram", "gauge_max")
+"""Files of a process that outlive it."""
+_GRAVE, _LOCK = "dead", "lock"
 
 
 def share_values() -> None:
@@ -20,3 +33,54 @@ def share_values() -> None:
 def shares_values() -> bool:
     """Whether they are kept there."""
     return bool(values.ValueClass._multiprocess)
+
+
+class Together(MultiProcessCollector):
+    """The values of all processes, living and dead; not while a dead one's are moved."""
+
+    def collect(self):  # type: ignore[no-untyped-def]  # as in its base
+        """The library's own families."""
+        with _locked(Path(self._path), fcntl.LOCK_SH):
+            return super().collect()  # type: ignore[no-untyped-call]  # likewise
+
+
+def bury(folder: Path, pid: int) -> None:
+    """Add what a process counted to what all dead ones did: a worker that dies again and again leaves no files behind.
+
+    Called by its parent, once its live gauges are gone. Waits for nobody: while somebody reads, the files stay as they
+    are. Raises OSError.
+    """
+    with _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        for kind in _KINDS:
+            dead, grave = folder / f"{kind}_{pid}.db", folder / f"{kind}_{_GRAVE}.db"
+            if dead.exists():
+                _add(dead, grave, highest=kind.startswith("gauge"))
+
+
+def _add(dead: Path, grave: Path, *, highest: bool) -> None:
+    """In a copy that takes the grave's place: a disk that is full leaves both as they were."""
+    copy = grave.with_suffix(".new")
+    copy.unlink(missing_ok=True)
+    found = _values(dead)
+    for key, (value, _) in _values(grave).items() if grave.exists() else ():
+        other, timestamp = found.get(key, (0.0, 0.0))
+        found[key] = max(value, other) if highest else value + other, timestamp
+    total: Any = MmapedDict(str(copy))  # type: ignore[no-untyped-call]  # the library's own
+    for key, (value, timestamp) in found.items():
+        total.write_value(key, value, timestamp)
+    total.close()
+    os.replace(copy, grave)
+    dead.unlink()
+
+
+def _values(file: Path) -> dict[str, tuple[float, float]]:
+    """Values and their times by key."""
+    found: Any = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]  # likewise
+    return {key: (value, timestamp) for key, value, timestamp, _ in found}
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    with (folder / _LOCK).open("a") as file:
+        fcntl.flock(file, how)
+        yield

@@ -75,7 +75,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(serve: Start, processes: Proc
     )
 
 
-def test_metrics_are_those_of_all_workers_and_survive_one(serve: Start) -> None:
+def test_metrics_are_those_of_all_workers_and_survive_one(serve: Start, tmp_path: Path) -> None:
     served = serve(workers=2)
     children = Path(f"/proc/{served.process.pid}/task/{served.process.pid}/children")
 
@@ -96,6 +96,8 @@ def test_metrics_are_those_of_all_workers_and_survive_one(serve: Start) -> None:
         eventually(partial(is_replaced, worker), "a new worker")
         eventually(lambda: "telemetry_api_workers 2.0" in told(), "the new one beside the other, and no third")
         assert kept <= set(told())
+    owners = {path.stem.rpartition("_")[2] for path in tmp_path.glob(f"{PREFIX}*/*.db")}
+    assert owners <= {str(served.process.pid), "dead", *children.read_text().split()}
 
 
 def test_a_killed_servers_files_are_removed_by_the_next_one_and_a_running_ones_are_not(

@@ -20,7 +20,8 @@ from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
-from telemetry.runtime.shared import DIRECTORY, share_values
+from telemetry.runtime import log_event
+from telemetry.runtime.shared import DIRECTORY, bury, share_values
 from webapi.app import close, create_app
 from webapi.live import stream
 from webapi.options import ApiOptions
@@ -29,6 +30,8 @@ from webapi.process.crowd import PAGES, SCRAPES
 from webapi.process.folder import make_folder
 from webapi.process.worker import STALLED_AFTER, ApiWorker
 from webapi.scraped import counting
+
+log = logging.getLogger(__name__)
 
 PORT_TAKEN = 2
 """The exit code when nothing can listen there."""
@@ -88,6 +91,7 @@ def serve(
             {"stalled_after": stalled_after, "patience": patience, "begin_to_end": _end_streams},
         ),
         "raw_env": [f"{DIRECTORY}={folder}"],
+        "child_exit": lambda _arbiter, worker: _bury(folder, worker.pid),
         "post_worker_init": lambda worker: counting.begin(worker.app.wsgi(), options),
         "when_ready": lambda _arbiter: _ready(lambda: ready and ready(host, real_port)),
     }
@@ -141,7 +145,6 @@ class _Server(BaseApplication):
             "forwarder_headers": "",  # what a client says of itself is believed from nobody, this machine included
             "secure_scheme_headers": {},
             "forwarded_allow_ips": "",
-            "child_exit": _child_exit,
             "worker_exit": _worker_exit,
         }
         for name, value in (fixed | self._settings).items():
@@ -163,8 +166,13 @@ class _Logs(glogging.Logger):
         return
 
 
-def _child_exit(_arbiter: Any, worker: Any) -> None:
-    GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+def _bury(folder: Path, pid: int) -> None:
+    """A worker's counts stay, its files do not. When that fails they are read where they are."""
+    GunicornPrometheusMetrics.mark_process_dead_on_child_exit(pid)
+    try:
+        bury(folder, pid)
+    except Exception as error:  # whatever it is: the server must not end of it
+        log_event(log, logging.DEBUG, "counts of a worker stay in files of its own", pid=pid, error=error)
 
 
 def _end_streams(worker: ApiWorker) -> None:

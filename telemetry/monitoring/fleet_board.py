@@ -28,7 +28,8 @@ __all__ = ["ask", "fleet_board", "source_variable", "window"]
 _DEV, _PROF = "DCGM_FI_DEV_", "DCGM_FI_PROF_"
 _CODES = ("XID_ERRORS", "ECC_DBE_VOL_TOTAL", "ROW_REMAP_FAILURE", "ROW_REMAP_PENDING")
 _GPUS = "/d/telemetry-gpu/telemetry-gpus?${datasource:queryparam}&${__url_time_range}&var-host="
-_OF_LINE = link("GPUs of this host", f"{_GPUS}${{__field.labels.metric}}")
+# of three columns Grafana makes a series that is called what `metric` says, and has no label left
+_OF_LINE = link("GPUs of this host", f"{_GPUS}${{__field.name}}")
 _OF_ROW = link("This GPU", f"{_GPUS}${{__data.fields.host}}&var-gpu=${{__data.fields.id}}")
 _OF_HOST = link("GPUs of this host", f"{_GPUS}${{__data.fields.host}}")
 _WAYS = {"host": _OF_HOST, "gpu": _OF_ROW, "id": _OF_ROW}

@@ -8,7 +8,7 @@
 #
 # Another base needs Python 3.11 or newer with the modules venv and pip; wheels of every requirement exist for amd64
 # and arm64 with glibc (not for musl: Alpine would compile Arrow).
-ARG BASE=docker.io/library/python:3.11-slim-bookworm
+ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /build

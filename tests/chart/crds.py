@@ -54,7 +54,13 @@ _SCALED_OBJECT = _object(
     idleReplicaCount=WHOLE,
     minReplicaCount=WHOLE,
     maxReplicaCount=WHOLE,
-    fallback=_object("failureThreshold", "replicas", failureThreshold=WHOLE, replicas=WHOLE, behavior=STRING),
+    fallback=_object(
+        "failureThreshold",
+        "replicas",
+        failureThreshold=WHOLE,
+        replicas=WHOLE,
+        behavior={"enum": ["static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"]},
+    ),
     advanced=_object(
         restoreToOriginalReplicaCount=YES,
         horizontalPodAutoscalerConfig=_object(name=STRING, behavior=_object(scaleUp=_SCALING, scaleDown=_SCALING)),

@@ -100,7 +100,7 @@ CASES: list[tuple[Rule, str, str]] = [
     (the_user_is_a_number_and_not_root, "USER 10001:10001\n", ""),
     (the_entrypoint_is_the_packages_command, 'ENTRYPOINT ["telemetry"]', "ENTRYPOINT telemetry"),
     (the_entrypoint_is_the_packages_command, '["telemetry"]', '["python3"]'),
-    (bases_have_a_version_and_come_by_argument, "FROM ${BASE}\n", "FROM docker.io/library/python:3.11-slim-bookworm\n"),
+    (bases_have_a_version_and_come_by_argument, "FROM ${BASE}\n", "FROM python:3.11-slim-bookworm\n"),
     (bases_have_a_version_and_come_by_argument, "python:3.11-slim-bookworm", "python:latest"),
     (bases_have_a_version_and_come_by_argument, "python:3.11-slim-bookworm", "python"),
     (bases_have_a_version_and_come_by_argument, "python:3.11-slim-bookworm", "python:3.9-slim"),

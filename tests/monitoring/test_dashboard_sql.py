@@ -11,8 +11,7 @@ from telemetry.catalog import METRICS
 from telemetry.monitoring.sql import MEAN, fill
 from tests.fixtures.filled import SECOND, T0
 from tests.fixtures.filled import fill as store
-from tests.fixtures.servers_postgres import PostgresServer
-from tests.fixtures.store import Database, create_database, drop_database
+from tests.fixtures.store import Database
 from tests.fixtures.tiers import refresh
 from tests.monitoring.asked_sql import BUSY, Connection, Range, ask, connect, fleet, statements
 
@@ -30,13 +29,12 @@ CHOSEN: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def stored(postgres_server: PostgresServer, migrated: str) -> Iterator[Database]:
+def stored(shared_database: Database) -> Database:
     """Ten minutes of four boards, every metric that a dashboard asks for; nobody writes to it."""
-    database = Database(postgres_server, create_database(postgres_server, migrated))
     readings = fleet([name for name in ASKED if name in METRICS], T0, LENGTH)
-    store(database, *(list(block) for _, block in groupby(readings, key=lambda one: (one.time - T0) // (150 * SECOND))))
-    yield database
-    drop_database(postgres_server, database.name)
+    by_time = groupby(readings, key=lambda one: (one.time - T0) // (150 * SECOND))
+    store(shared_database, *(list(block) for _, block in by_time))
+    return shared_database
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from tests.fixtures.servers_redis import Server
 from tests.fixtures.store import Database
 from webapi.options import QueuePlace
 from webapi.scraped.counting import group_of
+from webapi.services import services
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
 CLOCK_HERTZ, ENERGY = "DCGM_FI_DEV_SM_CLOCK_HERTZ", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
@@ -124,6 +125,30 @@ def test_without_a_queue_nothing_is_said_of_one(api: Api) -> None:
     found = values(api)
     assert found["telemetry_database_up"] == 1
     assert not [name for name in found if "queue" in name or "redis" in name]
+
+
+def test_connections_in_use_and_questions_that_got_none_are_counted(
+    make_api: Callable[..., Api], database: Database
+) -> None:
+    api = make_api(database.reader, connections=1, connection_wait=0.1)
+
+    def told(name: str) -> float:
+        return scraped(api)[f"telemetry_api_database_connection{name}"][frozenset()]
+
+    with api.client.application.app_context(), services().reader.pool.use():
+        assert (told("s_limit"), told("s_in_use"), told("_timeouts_total")) == (1, 1, 0)
+        api.problem(503, "/gpus")
+        assert told("_timeouts_total") == 1
+    assert told("s_in_use") == 0
+
+
+def test_open_streams_are_counted(api: Api) -> None:
+    def told() -> float:
+        return scraped(api)["telemetry_api_streams_open"][frozenset()]
+
+    with api.get("/stream", max_seconds=60):
+        assert told() == 1
+    assert told() == 0
 
 
 def test_however_odd_the_requests_the_series_stay_few(alone: Api) -> None:

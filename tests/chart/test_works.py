@@ -87,6 +87,34 @@ def test_a_variable_of_ones_own_takes_the_place_of_the_charts(chart: Chart, rend
     assert found == [*theirs, mine]
 
 
+IMAGES_OWN = """#!/bin/sh
+[ "$1" = postgres ] && [ "$PGDATA" = "$HERE/data.draft" ] && mkdir "$PGDATA" && touch "$PGDATA/half" || exit 9
+[ -e "$HERE/whole" ] || exit 1
+echo 18 >"$PGDATA/PG_VERSION"
+"""
+"""Stands for the image's program that makes a cluster: it fails in the middle unless there is a file `whole`."""
+
+
+def test_the_databases_cluster_is_whole_or_is_not_there(rendered: Render, tmp_path: Path) -> None:
+    init = rendered["StatefulSet", "telemetry-postgres"]["spec"]["template"]["spec"]["initContainers"][0]
+    program = tmp_path / "docker-ensure-initdb.sh"
+    program.write_text(IMAGES_OWN)
+    program.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HERE": str(tmp_path), "PGDATA": str(tmp_path / "data")}
+
+    def start() -> int:
+        return subprocess.run([*init["command"], *init["args"]], env=env, timeout=60).returncode
+
+    assert [start(), start()] == [1, 1]  # cut short twice: the second does not take the first one's half for a whole
+    assert not (tmp_path / "data").exists()
+    (tmp_path / "whole").touch()
+    assert start() == 0
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {"half", "PG_VERSION"}
+    (tmp_path / "whole").unlink()
+    assert start() == 0  # it is there, and nothing is made
+    assert not (tmp_path / "data.draft").exists()
+
+
 class Files(BaseHTTPRequestHandler):
     """/whole gives the file, /half breaks off; whatever else is not there."""
 

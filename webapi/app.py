@@ -6,7 +6,7 @@ from flask import Flask
 
 from telemetry.runtime.metrics import ApiMetrics
 from telemetry.store.pool import Pool
-from telemetry.store.reader import Reader
+from telemetry.store.questions.reader import Reader
 from telemetry.store.session import check_url
 from webapi import contract, docs, probes, problems, requests
 from webapi.bodies import compress, exports

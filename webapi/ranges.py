@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from marshmallow import fields, validate
 
 from telemetry.block import MAX_TIME, MIN_TIME
-from telemetry.store.selection import Selection
+from telemetry.store.questions.selection import Selection
 from webapi import times
 from webapi.schemas import Query, Text, Time
 

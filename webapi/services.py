@@ -5,7 +5,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from telemetry.store.reader import Reader
+from telemetry.store.questions.reader import Reader
 from webapi.options import ApiOptions
 from webapi.queue.observer import Observer
 

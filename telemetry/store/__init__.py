@@ -1,1 +1,1 @@
-"""The store: schema, ledger, dimensions, COPY in, the questions out. The only room that speaks SQL."""
+"""The store: schema, ledger, dimensions, COPY in, retention; `questions` come out. The only room that speaks SQL."""

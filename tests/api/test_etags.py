@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from werkzeug.test import TestResponse
 
-from telemetry.store.fleet_readings import FleetReadings
 from telemetry.store.gate import Standing
 from telemetry.store.ledger import Ledger
+from telemetry.store.questions.fleet_readings import FleetReadings
 from telemetry.store.session import Session
 from telemetry.store.writer import Writer
 from tests.fixtures.api import Api

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from telemetry.block import Workload
-from telemetry.store.marks import Place
 from telemetry.store.pruning import Pruning
+from telemetry.store.questions.marks import Place
 from telemetry.store.session import Session
 from tests.fixtures.api import Api, port_of, through
 from tests.fixtures.filled import LABELS, POWER, TEMP, UTIL, Reading, fill, fleet, gpu

@@ -16,13 +16,13 @@ from typing import Any, Self
 import psycopg
 
 from telemetry.block import MAX_TIME, MIN_TIME
-from telemetry.store.fleet import Fleet, Part
-from telemetry.store.integrals import POWER, Integrator, trapezoid
 from telemetry.store.pool import Pool
-from telemetry.store.reader import Reader
-from telemetry.store.selection import Selection
+from telemetry.store.questions.fleet import Fleet, Part
+from telemetry.store.questions.integrals import POWER, Integrator, trapezoid
+from telemetry.store.questions.reader import Reader
+from telemetry.store.questions.selection import Selection
+from telemetry.store.questions.steps import Aggregate, GroupBy, StepQuestion, StepReader
 from telemetry.store.session import Connection
-from telemetry.store.steps import Aggregate, GroupBy, StepQuestion, StepReader
 from tests.bench.filled import filled, gpus
 from tests.bench.stage import Stage, say
 from webapi.schemas import PAGE_ROWS

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from telemetry.store.pool import Pool
-from telemetry.store.reader import Reader
+from telemetry.store.questions.reader import Reader
 from tests.bench.plans import READS, Explained, Plan, text
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.store import Database

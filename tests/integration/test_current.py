@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from telemetry.store.current import Current, Fleetwide, Values, newest
 from telemetry.store.pool import Pool
+from telemetry.store.questions.current import Current, Fleetwide, Values, newest
 from tests.fixtures.filled import POWER, SECOND, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.store import Database
 

@@ -8,13 +8,13 @@ import pytest
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
 from telemetry.catalog import lookup
-from telemetry.store.boards import mean, newest_of, total
 from telemetry.store.errors import StoreBusy
-from telemetry.store.fleet import ENOUGH, Fleet, MetricRow, Newest, Part
-from telemetry.store.integrals import Integral, Integrator, increase, trapezoid
 from telemetry.store.pool import Pool
-from telemetry.store.reader import GpuRow
-from telemetry.store.selection import Selection
+from telemetry.store.questions.boards import mean, newest_of, total
+from telemetry.store.questions.fleet import ENOUGH, Fleet, MetricRow, Newest, Part
+from telemetry.store.questions.integrals import Integral, Integrator, increase, trapezoid
+from telemetry.store.questions.reader import GpuRow
+from telemetry.store.questions.selection import Selection
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.store import Database
 

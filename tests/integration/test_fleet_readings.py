@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pytest
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
-from telemetry.store.fleet_readings import FleetReadings
-from telemetry.store.pages import Position, Readings
 from telemetry.store.pool import Pool
-from telemetry.store.reader import Reader
-from telemetry.store.selection import Selection
+from telemetry.store.questions.fleet_readings import FleetReadings
+from telemetry.store.questions.pages import Position, Readings
+from telemetry.store.questions.reader import Reader
+from telemetry.store.questions.selection import Selection
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.store import Database, cloned

@@ -12,10 +12,10 @@ import pytest
 from telemetry.block import Workload
 from telemetry.store.copy import EPOCH_2000
 from telemetry.store.errors import NotMigrated, StoreBusy, StoreUnavailable
-from telemetry.store.pages import COLUMNS, PIECE, ROW, Position, pieces, unpack
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
-from telemetry.store.reader import ENOUGH, QUESTIONS, Reader
+from telemetry.store.questions.pages import COLUMNS, PIECE, ROW, Position, pieces, unpack
+from telemetry.store.questions.reader import ENOUGH, QUESTIONS, Reader
 from telemetry.store.tiers import Tier
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.store import Database

@@ -15,10 +15,10 @@ from telemetry.store.accounts import Accounts
 from telemetry.store.gate import Standing
 from telemetry.store.pool import Pool
 from telemetry.store.queries import sql_folder
-from telemetry.store.reader import Reader
+from telemetry.store.questions.reader import Reader
+from telemetry.store.questions.state import state_upto
+from telemetry.store.questions.tail import Forgotten, Tail
 from telemetry.store.retention import Outcome, Rule
-from telemetry.store.state import state_upto
-from telemetry.store.tail import Forgotten, Tail
 from tests.fixtures.commands import Call
 from tests.fixtures.ledger import DAY, NOON, Store, a_block, a_gpu
 from tests.fixtures.retention import ALL, STAMPED, chunks, drop, keep, retention, roll_up

@@ -12,11 +12,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from telemetry.store.aggregates import Aggregate, GroupBy
 from telemetry.store.pool import Pool
+from telemetry.store.questions.aggregates import Aggregate, GroupBy
+from telemetry.store.questions.rollups import BUCKETS
+from telemetry.store.questions.steps import StepReader
 from telemetry.store.retention import Outcome, Rule
-from telemetry.store.rollups import BUCKETS
-from telemetry.store.steps import StepReader
 from telemetry.store.tiers import Tier
 from tests.fixtures.filled import POWER, SECOND, T0, TEMP, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY, Store

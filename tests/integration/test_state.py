@@ -12,7 +12,7 @@ from telemetry.store.gate import Standing
 from telemetry.store.ledger import Ledger, Reservation
 from telemetry.store.pool import Pool
 from telemetry.store.pruning import Pruning
-from telemetry.store.state import state_upto
+from telemetry.store.questions.state import state_upto
 from telemetry.store.writer import Writer
 from tests.fixtures.filled import TEMP, Reading, block_of, gpu
 from tests.fixtures.ledger import Store

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
-from telemetry.store.aggregates import Aggregate, GroupBy, NotACounter, StepGroup, TooManyPoints
 from telemetry.store.pool import Pool
-from telemetry.store.selection import Selection
-from telemetry.store.steps import StepReader
+from telemetry.store.questions.aggregates import Aggregate, GroupBy, NotACounter, StepGroup, TooManyPoints
+from telemetry.store.questions.selection import Selection
+from telemetry.store.questions.steps import StepReader
 from tests.fixtures.examples import tried
 from tests.fixtures.filled import LABELS, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.ledger import EMPTY

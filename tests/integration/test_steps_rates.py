@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from telemetry.block import Workload
-from telemetry.store.aggregates import Aggregate, GroupBy
 from telemetry.store.pool import Pool
-from telemetry.store.selection import Selection
-from telemetry.store.steps import StepReader
+from telemetry.store.questions.aggregates import Aggregate, GroupBy
+from telemetry.store.questions.selection import Selection
+from telemetry.store.questions.steps import StepReader
 from tests.fixtures.filled import IDLE, LABELS, SECOND, T0, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY
 from tests.fixtures.step_oracle import question, shown

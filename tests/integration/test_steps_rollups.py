@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
-from telemetry.store.aggregates import Aggregate, GroupBy
-from telemetry.store.fleet import Fleet
 from telemetry.store.pool import Pool
-from telemetry.store.rollups import BUCKETS
-from telemetry.store.selection import Selection
-from telemetry.store.steps import StepReader
+from telemetry.store.questions.aggregates import Aggregate, GroupBy
+from telemetry.store.questions.fleet import Fleet
+from telemetry.store.questions.rollups import BUCKETS
+from telemetry.store.questions.selection import Selection
+from telemetry.store.questions.steps import StepReader
 from tests.fixtures.examples import tried
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from telemetry.store.gate import Standing
-from telemetry.store.marks import Mark, Place
 from telemetry.store.pool import Pool
-from telemetry.store.reader import Reader
-from telemetry.store.tail import Forgotten, Known, OtherOrder, Tail
+from telemetry.store.questions.marks import Mark, Place
+from telemetry.store.questions.reader import Reader
+from telemetry.store.questions.tail import Forgotten, Known, OtherOrder, Tail
 from tests.fixtures.ledger import DAY, NOON, Store, a_block, a_gpu
 from tests.fixtures.settling import Settle, write_in_disorder
 

@@ -14,12 +14,12 @@ from werkzeug.test import TestResponse
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
 from telemetry.store.accounts import Account
-from telemetry.store.aggregates import Aggregate, GroupBy
 from telemetry.store.gate import Standing
-from telemetry.store.pages import Readings
 from telemetry.store.pool import Pool
-from telemetry.store.reader import Reader
-from telemetry.store.steps import StepReader
+from telemetry.store.questions.aggregates import Aggregate, GroupBy
+from telemetry.store.questions.pages import Readings
+from telemetry.store.questions.reader import Reader
+from telemetry.store.questions.steps import StepReader
 from telemetry.store.tiers import Tier
 from telemetry.streamer.sources.csvfile import CsvSource
 from tests.fixtures.api import Api

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from telemetry.store.integrals import MOST_WATTS, increase
+from telemetry.store.questions.integrals import MOST_WATTS, increase
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from telemetry.store.marks import CLOCK, LATE, Mark, NoPlace, Place, Snapshot
+from telemetry.store.questions.marks import CLOCK, LATE, Mark, NoPlace, Place, Snapshot
 
 T = 1_752_871_354_000_000
 SECOND = 1_000_000

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from telemetry.store.rates import Rates, Side, Terms
-from telemetry.store.slices import Columns
-from telemetry.store.stepcolumns import Found
+from telemetry.store.questions.rates import Rates, Side, Terms
+from telemetry.store.questions.slices import Columns
+from telemetry.store.questions.stepcolumns import Found
 
 SECOND = 1_000_000
 TERMS = Terms(

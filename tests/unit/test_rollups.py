@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.store.rollups import BUCKETS, PIECES, SAMPLES, WORTH, Piece, fitting, pieces
+from telemetry.store.questions.rollups import BUCKETS, PIECES, SAMPLES, WORTH, Piece, fitting, pieces
 
 MINUTE, HOUR, DAY = BUCKETS.values()
 LEVELS = [3, 2, 1]

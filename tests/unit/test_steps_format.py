@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from telemetry.store.aggregates import GroupBy, StepGroup, Steps
+from telemetry.store.questions.aggregates import GroupBy, StepGroup, Steps
 from webapi.bodies.steps_format import columns, written
 
 BY = (GroupBy.GPU, GroupBy.POD)

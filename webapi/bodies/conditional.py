@@ -1,7 +1,7 @@
 """ETag and If-None-Match: who has an answer already is told so, and the question is not asked again.
 
 What lives here: tags of ranges that lie in the past, and 304. What does not: how the past can change
-(`telemetry.store.state`).
+(`telemetry.store.questions.state`).
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import orjson
 from flask import Response, request
 
 from telemetry import __version__
-from telemetry.store.state import state_upto
+from telemetry.store.questions.state import state_upto
 from webapi import times
 from webapi.ranges import Range
 from webapi.services import services

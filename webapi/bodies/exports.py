@@ -17,7 +17,7 @@ from flask import Flask, Response, current_app, g
 
 from telemetry.runtime import log_event
 from telemetry.store.errors import StoreBusy, StoreError
-from telemetry.store.pages import Readings
+from telemetry.store.questions.pages import Readings
 from webapi.bodies import answers, formats
 from webapi.bodies.tables import trailer
 from webapi.problems import Problem

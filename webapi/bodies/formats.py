@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from telemetry.store.pages import Readings, Series
+from telemetry.store.questions.pages import Readings, Series
 from webapi.bodies.tables import quoted
 
 JSON, CSV, NDJSON = "json", "csv", "ndjson"

@@ -8,7 +8,7 @@ from itertools import chain
 
 import orjson
 
-from telemetry.store.aggregates import GroupBy, StepGroup, Steps
+from telemetry.store.questions.aggregates import GroupBy, StepGroup, Steps
 from webapi.bodies import formats
 from webapi.bodies.tables import quoted, trailer
 

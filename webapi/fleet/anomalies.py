@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from telemetry.block import MIN_TIME
 from telemetry.catalog import lookup
-from telemetry.store.boards import Instance, boards, instance_of, newest_of
-from telemetry.store.fleet import Extent, Fleet, MetricRow, Part
-from telemetry.store.reader import GpuRow
+from telemetry.store.questions.boards import Instance, boards, instance_of, newest_of
+from telemetry.store.questions.fleet import Extent, Fleet, MetricRow, Part
+from telemetry.store.questions.reader import GpuRow
 from webapi.fleet.parameters import HOUR, PastQuery, moment, span, stale_after_field
 from webapi.fleet.robust import FEWEST, Spread, spread
 from webapi.fleet.summary import as_of

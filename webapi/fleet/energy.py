@@ -1,6 +1,6 @@
 """What /api/v1/fleet/energy answers: energy in a range, of all or by group.
 
-What does not live here: the operation (`fleet`), what lies between readings (`telemetry.store.integrals`).
+What does not live here: the operation (`fleet`), what lies between readings (`telemetry.store.questions.integrals`).
 """
 
 from collections import defaultdict
@@ -10,10 +10,10 @@ from typing import Any
 
 from marshmallow import fields
 
-from telemetry.store.aggregates import GroupBy
-from telemetry.store.fleet import Fleet, Part
-from telemetry.store.integrals import COUNTER, POWER, Integral, Integrator, Quantity, increase, trapezoid
-from telemetry.store.reader import GpuRow
+from telemetry.store.questions.aggregates import GroupBy
+from telemetry.store.questions.fleet import Fleet, Part
+from telemetry.store.questions.integrals import COUNTER, POWER, Integral, Integrator, Quantity, increase, trapezoid
+from telemetry.store.questions.reader import GpuRow
 from webapi.bodies.answers import FormatQuery
 from webapi.fleet.parameters import DAY, PastQuery, max_gap_field, moment, span
 from webapi.nouns.steps import GroupField

@@ -1,6 +1,6 @@
 """What /api/v1/fleet/idle answers: GPUs that do nothing, and keep others from their memory.
 
-What does not live here: the operation (`fleet`), energy (`telemetry.store.integrals`).
+What does not live here: the operation (`fleet`), energy (`telemetry.store.questions.integrals`).
 """
 
 from collections import defaultdict
@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import fsum, inf
 from typing import Any, NamedTuple
 
-from telemetry.store.boards import Board, Instance, boards, instance_of, total
-from telemetry.store.fleet import Extent, Fleet, Part
-from telemetry.store.integrals import POWER, Integral, Integrator, Quantity, trapezoid
+from telemetry.store.questions.boards import Board, Instance, boards, instance_of, total
+from telemetry.store.questions.fleet import Extent, Fleet, Part
+from telemetry.store.questions.integrals import POWER, Integral, Integrator, Quantity, trapezoid
 from webapi.bodies.answers import FormatQuery
 from webapi.fleet.energy import JOULES
 from webapi.fleet.parameters import HOUR, PastQuery, max_gap_field, span

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from telemetry.store.fleet import Fleet
-from telemetry.store.integrals import Integrator
+from telemetry.store.questions.fleet import Fleet
+from telemetry.store.questions.integrals import Integrator
 from webapi.nouns.latest import STALE_AFTER, YEAR
 from webapi.ranges import RangeQuery
 from webapi.schemas import Time, Whole

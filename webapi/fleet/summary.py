@@ -1,7 +1,7 @@
 """What /api/v1/fleet/summary answers: a fleet at one look, by the newest value of each GPU.
 
 What does not live here: the operation (`fleet`), what is a board's value when several rows have one
-(`telemetry.store.boards`).
+(`telemetry.store.questions.boards`).
 """
 
 from collections import Counter
@@ -11,8 +11,8 @@ from math import fsum, inf
 from typing import Any, NamedTuple
 
 from telemetry.catalog import XID_TEXT
-from telemetry.store.boards import Board, Instance, boards, mean, newest_of, total
-from telemetry.store.fleet import Fleet, Newest, Part
+from telemetry.store.questions.boards import Board, Instance, boards, mean, newest_of, total
+from telemetry.store.questions.fleet import Fleet, Newest, Part
 from webapi.fleet.parameters import stale_after_field
 from webapi.ranges import FleetQuery, selection
 from webapi.times import rfc3339

@@ -1,7 +1,7 @@
 """Who listens to the live tail: one look at the database feeds all of a process.
 
 What lives here: the thread that looks (only while somebody listens), places, and what waits for each listener. What
-does not: what is new (`telemetry.store.tail`), what is sent (`events`).
+does not: what is new (`telemetry.store.questions.tail`), what is sent (`events`).
 """
 
 import logging
@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from telemetry.runtime import log_event
 from telemetry.store.errors import StoreError
-from telemetry.store.marks import Mark
-from telemetry.store.tail import Batch, Forgotten, Known, OtherOrder, Tail
+from telemetry.store.questions.marks import Mark
+from telemetry.store.questions.tail import Batch, Forgotten, Known, OtherOrder, Tail
 from webapi.bodies.formats import Remembered
 
 LOOK = 0.25

@@ -15,9 +15,9 @@ import orjson
 from numpy.typing import NDArray
 
 from telemetry.store.errors import StoreError
-from telemetry.store.marks import Mark, Place
-from telemetry.store.pages import Readings
-from telemetry.store.tail import TOGETHER, Batch, Forgotten, Found, Known, OtherOrder, Tail
+from telemetry.store.questions.marks import Mark, Place
+from telemetry.store.questions.pages import Readings
+from telemetry.store.questions.tail import TOGETHER, Batch, Forgotten, Found, Known, OtherOrder, Tail
 from webapi.bodies import formats
 from webapi.live.audience import RETRY, Joined, Listener, News, Over
 from webapi.live.sieve import Sieve

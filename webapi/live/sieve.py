@@ -2,7 +2,7 @@
 
 Other questions look a selection up in the database first. Somebody who listens hears of GPUs, metrics and pods that
 were not there when he began, so each new series is looked at as it comes. What does not live here: what can be
-selected (`telemetry.store.selection`).
+selected (`telemetry.store.questions.selection`).
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.catalog import lookup
-from telemetry.store.pages import Series
-from telemetry.store.selection import Selection
+from telemetry.store.questions.pages import Series
+from telemetry.store.questions.selection import Selection
 
 REMEMBERED = 20_000
 """Series that are not looked at again."""

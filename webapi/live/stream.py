@@ -14,10 +14,10 @@ import orjson
 from flask import Flask, Response, current_app, request
 
 from telemetry.runtime.metrics import ApiMetrics
-from telemetry.store.marks import NoPlace, Place
 from telemetry.store.pool import Pool
-from telemetry.store.reader import Reader
-from telemetry.store.tail import KEPT, Forgotten, OtherOrder, Tail
+from telemetry.store.questions.marks import NoPlace, Place
+from telemetry.store.questions.reader import Reader
+from telemetry.store.questions.tail import KEPT, Forgotten, OtherOrder, Tail
 from webapi.contract import Blueprint
 from webapi.live.audience import Audience, Full, Listener
 from webapi.live.events import Telling

@@ -5,10 +5,10 @@ from typing import Any
 
 from flask import Response
 
-from telemetry.store.aggregates import Aggregate, StepQuestion
-from telemetry.store.fleet_readings import FleetReadings
-from telemetry.store.pages import Position
-from telemetry.store.selection import Selection
+from telemetry.store.questions.aggregates import Aggregate, StepQuestion
+from telemetry.store.questions.fleet_readings import FleetReadings
+from telemetry.store.questions.pages import Position
+from telemetry.store.questions.selection import Selection
 from webapi import paging, times
 from webapi.bodies import exports
 from webapi.bodies.answers import asked_format

@@ -7,7 +7,7 @@ import orjson
 from flask import Response
 from marshmallow import Schema, fields
 
-from telemetry.store.reader import AmbiguousGpu, GpuRow, UnknownGpu
+from telemetry.store.questions.reader import AmbiguousGpu, GpuRow, UnknownGpu
 from webapi import paging
 from webapi.bodies.answers import FormatQuery, names
 from webapi.contract import PAGE_HEADERS, Blueprint

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 from marshmallow import Schema, fields
 
-from telemetry.store.fleet import Fleet, Item
+from telemetry.store.questions.fleet import Fleet, Item
 from webapi import paging
 from webapi.bodies.answers import FormatQuery, listing
 from webapi.contract import PAGE_HEADERS, Blueprint

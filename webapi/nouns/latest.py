@@ -7,7 +7,7 @@ import orjson
 from flask import Response
 from marshmallow import Schema, fields
 
-from telemetry.store.reader import GpuRow, Newest
+from telemetry.store.questions.reader import GpuRow, Newest
 from webapi import times
 from webapi.bodies.answers import FormatQuery, listing
 from webapi.contract import Blueprint

@@ -1,7 +1,7 @@
 """Aggregates over steps of time: choosing a step, refusing it, and the answer.
 
 What lives here: what is said of a range when its steps are asked for. What does not: the parameters (`steps`), the
-aggregates themselves (`telemetry.store.steps`), how values are written (`steps_format`).
+aggregates themselves (`telemetry.store.questions.steps`), how values are written (`steps_format`).
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from typing import Any
 from flask import Response
 
 from telemetry.block import MAX_TIME, MIN_TIME
-from telemetry.store.aggregates import Aggregate, NotACounter, StepQuestion, TooManyPoints
-from telemetry.store.steps import StepReader
+from telemetry.store.questions.aggregates import Aggregate, NotACounter, StepQuestion, TooManyPoints
+from telemetry.store.questions.steps import StepReader
 from webapi.bodies import answers, steps_format
 from webapi.bodies.conditional import tag_of, tagged, unchanged
 from webapi.nouns.steps import MOST_STEPS, MOST_VALUES

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from telemetry.store.aggregates import Aggregate, GroupBy
+from telemetry.store.questions.aggregates import Aggregate, GroupBy
 from webapi.nouns.widths import Width
 from webapi.problems import near, unsuited
 from webapi.schemas import Choice, Query, Whole

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from flask import Response
 
 from telemetry.block import MAX_TIME, MIN_TIME
-from telemetry.store.aggregates import Aggregate, GroupBy, StepQuestion
-from telemetry.store.pages import Position
+from telemetry.store.questions.aggregates import Aggregate, GroupBy, StepQuestion
+from telemetry.store.questions.pages import Position
 from webapi import paging, times
 from webapi.bodies import exports
 from webapi.bodies.answers import FormatQuery, asked_format

@@ -7,11 +7,11 @@ from flask import Response
 from marshmallow import Schema, fields
 
 from telemetry.block import MIN_TIME
-from telemetry.store.aggregates import Aggregate, GroupBy, StepGroup, StepQuestion, TooManyPoints
-from telemetry.store.fleet import Fleet
-from telemetry.store.reader import GpuRow
-from telemetry.store.selection import Selection
-from telemetry.store.steps import StepReader
+from telemetry.store.questions.aggregates import Aggregate, GroupBy, StepGroup, StepQuestion, TooManyPoints
+from telemetry.store.questions.fleet import Fleet
+from telemetry.store.questions.reader import GpuRow
+from telemetry.store.questions.selection import Selection
+from telemetry.store.questions.steps import StepReader
 from webapi import times
 from webapi.bodies.answers import FormatQuery, listing
 from webapi.contract import Blueprint

@@ -5,7 +5,7 @@ What does not live here: the names and their meaning (`telemetry.runtime.measure
 
 from telemetry.broker import TopicStats
 from telemetry.store.pool import Pool
-from telemetry.store.standing import Standing, standing
+from telemetry.store.questions.standing import Standing, standing
 from webapi.queue.observer import Observer
 from webapi.scraped.glance import Glance
 

@@ -1,13 +1,13 @@
 """One text per process of all GPUs' newest values, made anew when it is older than some seconds, and kept packed.
 
-What does not live here: its lines (`text`), which values (`telemetry.store.current`), who gets it (`gpus`).
+What does not live here: its lines (`text`), which values (`telemetry.store.questions.current`), who gets it (`gpus`).
 """
 
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
 
-from telemetry.store.current import Current, Fleetwide
+from telemetry.store.questions.current import Current, Fleetwide
 from webapi.scraped import text
 from webapi.scraped.glance import Glance
 

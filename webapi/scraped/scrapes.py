@@ -1,6 +1,7 @@
 """What an app's scrapes need, tied to it: connections of their own, so that a crowd of questions hides nothing.
 
-What does not live here: what is looked at (`observed`, `telemetry.store.current`), answers (`webapi.probes`, `gpus`).
+What does not live here: what is looked at (`observed`, `telemetry.store.questions.current`), answers (`webapi.probes`,
+`gpus`).
 """
 
 from dataclasses import dataclass
@@ -8,8 +9,8 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from telemetry.store.current import Current
 from telemetry.store.pool import Pool
+from telemetry.store.questions.current import Current
 from webapi.options import ApiOptions
 from webapi.queue.observer import Observer
 from webapi.scraped.observed import Observed

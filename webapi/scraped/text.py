@@ -1,6 +1,7 @@
 """The fleet's newest values in Prometheus' text format, named and labelled as dcgm-exporter has them.
 
-What lives here: names, labels, lines. What does not: which values (`telemetry.store.current`), who asks (`gpus`).
+What lives here: names, labels, lines. What does not: which values (`telemetry.store.questions.current`), who asks
+(`gpus`).
 A line is made of three texts that are made once: the metric's, the GPU's with its workload's, the number's.
 """
 
@@ -11,9 +12,9 @@ import numpy as np
 import orjson
 
 from telemetry.runtime.measures import BY_NAME, GPUS, Measure
-from telemetry.store.current import Fleetwide, Values, Workload
-from telemetry.store.fleet import MetricRow
-from telemetry.store.reader import GpuRow
+from telemetry.store.questions.current import Fleetwide, Values, Workload
+from telemetry.store.questions.fleet import MetricRow
+from telemetry.store.questions.reader import GpuRow
 
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_:]")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)

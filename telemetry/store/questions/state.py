@@ -5,7 +5,7 @@ What does not live here: the question itself (`reader`), tags of HTTP (`webapi.c
 
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
-from telemetry.store.reader import moment
+from telemetry.store.questions.reader import moment
 
 QUESTIONS = "state.sql"
 """The file of the statement that is asked here."""

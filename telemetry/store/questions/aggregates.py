@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.catalog import lookup
-from telemetry.store.selection import Selection
+from telemetry.store.questions.selection import Selection
 
 
 class Aggregate(StrEnum):

@@ -14,12 +14,12 @@ from typing import Any, LiteralString, NamedTuple
 
 from telemetry.block import MIN_TIME
 from telemetry.catalog import lookup
-from telemetry.store.cutting import cut
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
-from telemetry.store.reader import GpuRow
-from telemetry.store.rollups import SAMPLES, Piece
-from telemetry.store.selection import Selection, like, numbers_of
+from telemetry.store.questions.cutting import cut
+from telemetry.store.questions.reader import GpuRow
+from telemetry.store.questions.rollups import SAMPLES, Piece
+from telemetry.store.questions.selection import Selection, like, numbers_of
 
 QUESTIONS = "fleet.sql"
 """The file of the statements that are asked here."""

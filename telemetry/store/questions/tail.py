@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from telemetry.block import MAX_TIME, MIN_TIME
 from telemetry.store.copy import EPOCH_2000
-from telemetry.store.marks import CLOCK, LATE, Mark, Place, Snapshot
-from telemetry.store.pages import Page, Readings, Series, unpack
 from telemetry.store.queries import query
-from telemetry.store.reader import Reader, moment
+from telemetry.store.questions.marks import CLOCK, LATE, Mark, Place, Snapshot
+from telemetry.store.questions.pages import Page, Readings, Series, unpack
+from telemetry.store.questions.reader import Reader, moment
 
 QUESTIONS = "tail.sql"
 """The file of the statements that are asked here."""

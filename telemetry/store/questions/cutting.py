@@ -7,7 +7,7 @@ What does not live here: the rollups there are, and the rule by which a range is
 from collections import defaultdict
 
 from telemetry.store.queries import query
-from telemetry.store.rollups import SAMPLES, Interval, Piece, fitting, pieces
+from telemetry.store.questions.rollups import SAMPLES, Interval, Piece, fitting, pieces
 from telemetry.store.session import Connection
 
 QUESTIONS = "steps.sql"

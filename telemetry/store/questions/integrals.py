@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.catalog import METRICS
-from telemetry.store.fleet import MetricRow, Part
 from telemetry.store.ordering import order_by
 from telemetry.store.pool import Pool
-from telemetry.store.reader import GpuRow
-from telemetry.store.slices import SLICE, Columns, Floats, Slices
+from telemetry.store.questions.fleet import MetricRow, Part
+from telemetry.store.questions.reader import GpuRow
+from telemetry.store.questions.slices import SLICE, Columns, Floats, Slices
 
 POWER, COUNTER = "DCGM_FI_DEV_POWER_USAGE", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
 MOST_WATTS = METRICS[POWER].high

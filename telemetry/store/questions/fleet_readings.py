@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.store.ordering import order_by
-from telemetry.store.pages import Page, Position, Readings, Series, unpack
 from telemetry.store.queries import query
-from telemetry.store.reader import Reader, moment
-from telemetry.store.selection import Numbers, Selection, numbers_of
+from telemetry.store.questions.pages import Page, Position, Readings, Series, unpack
+from telemetry.store.questions.reader import Reader, moment
+from telemetry.store.questions.selection import Numbers, Selection, numbers_of
 from telemetry.store.session import Connection
 
 QUESTIONS = "fleet_readings.sql"

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.store.copy import EPOCH_2000
-from telemetry.store.fleet import Fleet, MetricRow
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
-from telemetry.store.reader import GpuRow
+from telemetry.store.questions.fleet import Fleet, MetricRow
+from telemetry.store.questions.reader import GpuRow
 
 QUESTIONS = "watch.sql"
 """The file of the statements that are asked here."""

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, cast
 
 from telemetry.block import MIN_TIME
-from telemetry.store.pages import Page, Position, Readings, Series, pieces, unpack
 from telemetry.store.pool import Pool
 from telemetry.store.queries import query
+from telemetry.store.questions.pages import Page, Position, Readings, Series, pieces, unpack
+from telemetry.store.questions.selection import like, metric_numbers
 from telemetry.store.schema import check_migrated
-from telemetry.store.selection import like, metric_numbers
 from telemetry.store.tiers import Tier
 
 QUESTIONS = "reader.sql"

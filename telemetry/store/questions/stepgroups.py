@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from telemetry.catalog import lookup
-from telemetry.store.aggregates import Aggregate, GroupBy, StepGroup, StepQuestion
-from telemetry.store.integrals import COUNTER, MOST_PER_SECOND
+from telemetry.store.questions.aggregates import Aggregate, GroupBy, StepGroup, StepQuestion
+from telemetry.store.questions.integrals import COUNTER, MOST_PER_SECOND
 
 OF_PLACE = (GroupBy.GPU, GroupBy.HOST, GroupBy.MODEL)
 OF_LOAD = (GroupBy.NAMESPACE, GroupBy.POD)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.block import MIN_TIME
-from telemetry.store.aggregates import Aggregate
 from telemetry.store.copy import EPOCH_2000
+from telemetry.store.questions.aggregates import Aggregate
 
 COLUMNS = (">i8", ">i8", ">i8", ">f8")
 """step, key, readings, value: as PostgreSQL's send functions write them."""

@@ -12,7 +12,9 @@ from typing import Any, LiteralString, NamedTuple
 
 import numpy as np
 
-from telemetry.store.aggregates import (
+from telemetry.store.pool import Pool
+from telemetry.store.queries import query
+from telemetry.store.questions.aggregates import (
     Aggregate,
     GroupBy,
     NotACounter,
@@ -21,16 +23,14 @@ from telemetry.store.aggregates import (
     Steps,
     TooManyPoints,
 )
-from telemetry.store.cutting import cut
-from telemetry.store.pool import Pool
-from telemetry.store.queries import query
-from telemetry.store.rates import Rates, Side, Terms
-from telemetry.store.rollups import SAMPLES, Piece
-from telemetry.store.selection import Numbers, numbers_of
+from telemetry.store.questions.cutting import cut
+from telemetry.store.questions.rates import Rates, Side, Terms
+from telemetry.store.questions.rollups import SAMPLES, Piece
+from telemetry.store.questions.selection import Numbers, numbers_of
+from telemetry.store.questions.slices import Slices
+from telemetry.store.questions.stepcolumns import ADDED, COLUMNS, MERGED, Found, merged, unpack
+from telemetry.store.questions.stepgroups import NOT_ASKED, OF_LOAD, OF_PLACE, Grouping, Names, loads, places
 from telemetry.store.session import Connection
-from telemetry.store.slices import Slices
-from telemetry.store.stepcolumns import ADDED, COLUMNS, MERGED, Found, merged, unpack
-from telemetry.store.stepgroups import NOT_ASKED, OF_LOAD, OF_PLACE, Grouping, Names, loads, places
 
 __all__ = [
     "Aggregate",

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from telemetry.block import MIN_TIME
 from telemetry.store.ordering import order_by
-from telemetry.store.slices import Columns, Floats, Ints, looked_up
-from telemetry.store.stepcolumns import Found
+from telemetry.store.questions.slices import Columns, Floats, Ints, looked_up
+from telemetry.store.questions.stepcolumns import Found
 
 LEAST = 1e-270
 """What is nearer to 0 counts as 0, as it does where the database adds up."""

@@ -12,8 +12,8 @@ from datetime import datetime
 from itertools import groupby
 from math import fsum
 
-from telemetry.store.fleet import Newest
-from telemetry.store.reader import GpuRow
+from telemetry.store.questions.fleet import Newest
+from telemetry.store.questions.reader import GpuRow
 
 Instance = tuple[tuple[str, str], ...]
 """The labels of a MIG instance, sorted; () is the board itself."""

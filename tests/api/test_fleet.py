@@ -204,7 +204,7 @@ def test_without_telemetry_there_are_zeros_and_nulls_and_no_errors(api: Api) -> 
     [
         ("/fleet/summary", "stale_after", "0", "is not a whole number from 1 to 31536000, as in stale_after=60"),
         ("/fleet/summary", "metric", "GPU_TEMP", "is no parameter here"),
-        ("/fleet/anomalies", "threshold", "0", "is not a number from 0.1 to 1e+06, as in threshold=5"),
+        ("/fleet/anomalies", "threshold", "0", "is not a number from 0.1 to 1000000, as in threshold=5"),
         ("/fleet/anomalies", "threshold", "nan", "is not a number from"),
         ("/fleet/idle", "max_util", "101", "is not a number from 0 to 100, as in max_util=5"),
         ("/fleet/idle", "min_memory", "1_000", "is not a number from 0 to"),

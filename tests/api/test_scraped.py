@@ -130,7 +130,7 @@ def test_without_a_queue_nothing_is_said_of_one(api: Api) -> None:
 def test_connections_in_use_and_questions_that_got_none_are_counted(
     make_api: Callable[..., Api], database: Database
 ) -> None:
-    api = make_api(database.reader, connections=1, connection_wait=0.1)
+    api = make_api(database.reader, connections=1, connection_wait=1)
 
     def told(name: str) -> float:
         return scraped(api)[f"telemetry_api_database_connection{name}"][frozenset()]

@@ -133,14 +133,30 @@ class Line:
         while end < 0:
             got += self._more(connection, got)
             end = self._got.find(b"\r\n\r\n", 0, got)
-        head = bytes(self._got[:end])
-        length = _length(head)
-        missing = end + 4 + length - got
-        while missing > 0:
-            missing -= self._more(connection, 0)
+        head, begun = bytes(self._got[:end]), bytes(self._got[end + 4 : got])
+        if re.search(rb"\r\ntransfer-encoding: *chunked", head, re.IGNORECASE):
+            length = self._in_chunks(connection, bytearray(begun))
+        else:
+            length = _length(head)
+            missing = length - len(begun)
+            while missing > 0:
+                missing -= self._more(connection, 0)
         if re.search(rb"\r\nconnection: *close", head, re.IGNORECASE):
             self.close()
         return head, length
+
+    def _in_chunks(self, connection: socket.socket, got: bytearray) -> int:
+        """Read a body whose length nobody said (RFC 9112, section 7.1), of which this much came; its bytes."""
+        length, size = 0, -1
+        while size:
+            while (end := got.find(b"\r\n")) < 0:
+                got += self._got[: self._more(connection, 0)]
+            size = int(got[:end], 16)
+            while len(got) < end + size + 4:  # both line ends
+                got += self._got[: self._more(connection, 0)]
+            del got[: end + size + 4]
+            length += size
+        return length
 
     def _request_for(self, path: str) -> bytes:
         return f"GET /api/v1{path} HTTP/1.1\r\nHost: {self._place[0]}\r\n\r\n".encode()

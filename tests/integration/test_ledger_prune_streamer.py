@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from tests.fixtures.pipeline import SAMPLE, TRUTH, Done, Pipeline
+from tests.fixtures.process import eventually
 
 WEEK_AGO = "UPDATE blocks SET settled_at = settled_at - INTERVAL '7 days'"
 
@@ -14,6 +15,7 @@ WEEK_AGO = "UPDATE blocks SET settled_at = settled_at - INTERVAL '7 days'"
 def read(pipeline: Pipeline, *words: object) -> Done:
     """Read the sample once, by a streamer and a collector."""
     collector = pipeline.begin("collect")
+    eventually(lambda: "collecting" in collector.stderr, "a collector that drains when it is asked to end")
     done = pipeline("stream", "--once", "--json", "--csv", SAMPLE, "--block-rows", 200, *words)
     assert done.code == 0, done.err
     collector.signal(signal.SIGTERM)

@@ -52,7 +52,7 @@ BEGIN
       AND NOT EXISTS (SELECT FROM _timescaledb_catalog.continuous_aggs_materialization_ranges d
                       WHERE d.materialization_id = c.mat_hypertable_id
                         AND d.lowest_modified_value <= last AND d.greatest_modified_value >= first);  -- as in steps.sql
-    RETURN levels = ARRAY[1, 2, 3]
+    RETURN levels IS NOT DISTINCT FROM ARRAY[1, 2, 3]  -- NULL where all are in doubt, as before the first refresh
        AND NOT EXISTS (SELECT FROM public.samples s WHERE s.time >= marks[1] AND s.time < high)
        AND NOT EXISTS (SELECT FROM public.rollup_minute r WHERE r.bucket >= marks[2] AND r.bucket < high)
        AND NOT EXISTS (SELECT FROM public.rollup_hour r WHERE r.bucket >= marks[3] AND r.bucket < high);
@@ -141,7 +141,7 @@ BEGIN
             WHERE s.day::timestamp AT TIME ZONE 'UTC' < high AND (s.day + 1)::timestamp AT TIME ZONE 'UTC' > low
         ) THEN
             outcome := 'kept';
-        ELSIF NOT public.rolled_up(low, high) THEN
+        ELSIF public.rolled_up(low, high) IS NOT TRUE THEN
             outcome := 'waiting';
         END IF;
     END IF;

@@ -110,6 +110,30 @@ def test_a_day_that_came_to_have_such_readings_since_it_was_found_due_is_kept(st
     assert store.account().dropped == 0
 
 
+@pytest.mark.parametrize("pruned", [False, True])
+def test_what_a_collector_of_the_version_before_stores_with_times_of_its_own_is_kept(
+    store: Store, pruned: bool
+) -> None:
+    keep(store, NOON, source="csv@1:loop:now")
+    keep(store, NOON + DAY, source="csv@2:once:source", stamped=False)
+    store.database.ask("TRUNCATE source_days")  # such a collector knows of none
+    if pruned:
+        assert store.prune() == 2
+    roll_up(store.database)
+    assert sorted(drop(store, STAMPED), key=str) == [(DROPPED, 4), (Outcome.KEPT, 0)]
+    assert drop(store, STAMPED) == []
+    assert store.database.ask("SELECT day::text FROM source_days") == [("2024-10-05",)]
+    assert store.account("csv@2:once:source").dropped == 0
+
+
+def test_by_default_readings_of_no_block_are_kept(store: Store) -> None:
+    keep(store, NOON)
+    store.database.ask("INSERT INTO samples SELECT time, gpu, metric, workload, value, 77 FROM samples LIMIT 1")
+    roll_up(store.database)
+    assert drop(store, STAMPED) == [(Outcome.KEPT, 0)]
+    assert store.accounts.orphans() == 1
+
+
 def test_replays_of_nobodys_rows_are_kept_by_default(store: Store) -> None:
     store.bury(source="nobody")
     assert store.writer().store_replayed(a_block("nobody"), 1) is Standing.STORED

@@ -102,6 +102,20 @@ SET search_path = pg_catalog, pg_temp AS $$
     SELECT count(*) FROM gone
 $$;
 
+-- Whether some of these blocks may have readings with times of their source. A collector of a version before source_days
+-- stores such readings and does not say so there; the ledger does, and of pruned blocks the source's name. What neither
+-- knows counts as such.
+CREATE OR REPLACE FUNCTION have_own_times(numbers bigint[]) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM unnest(numbers) AS number
+        WHERE NOT EXISTS (SELECT FROM public.blocks b WHERE b.block = number AND b.time0 IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM public.pruned_blocks p
+                          WHERE p.part = number / 1000 AND p.source ~ ':now$' AND p.blocks @> number)
+    )
+$$;
+
 -- What became of one chunk of samples: dropped (and of how many readings), young, kept (it has readings with times of
 -- their source, and only those that were stamped are to go), gone, busy (another session drops, or rollups are being
 -- refreshed), or waiting (for a refresh). A lock that is not to be had in time is an error, and nothing has changed.
@@ -154,6 +168,15 @@ BEGIN
         'SELECT coalesce(array_agg(block), ''{}''), coalesce(array_agg(n), ''{}''), coalesce(sum(n), 0)
          FROM (SELECT block, count(*) AS n FROM public.samples WHERE time >= %L AND time < %L GROUP BY block) counted',
         low, high) INTO numbers, counts, dropped;
+    IF stamped_only AND public.have_own_times(numbers) THEN
+        INSERT INTO public.source_days SELECT (d AT TIME ZONE 'UTC')::date
+        FROM generate_series(low, high - INTERVAL '1 microsecond', INTERVAL '1 day') d
+        ON CONFLICT DO NOTHING;
+        outcome := 'kept';
+        dropped := 0;
+        RETURN NEXT;
+        RETURN;
+    END IF;
     PERFORM public.sum_dropped();
     explained := public.account_for_dropped(numbers, counts);
 
@@ -252,6 +275,6 @@ BEGIN
     END IF;
 END
 $$;
-REVOKE EXECUTE ON FUNCTION account_for_dropped(bigint[], bigint[]), sum_dropped() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION account_for_dropped(bigint[], bigint[]), sum_dropped(), have_own_times(bigint[]) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION drop_samples(oid, interval, boolean, interval), drop_rollup(oid, interval) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION drop_chunk(regclass, regclass, timestamptz, timestamptz) FROM PUBLIC;

@@ -16,7 +16,8 @@ __all__ = ["BOARD", "GPUS"]
 
 BOARD: Final = "Hostname, gpu, UUID, modelName"
 _WHO = "{{ $labels.Hostname }}, GPU {{ $labels.gpu }} ({{ $labels.UUID }})"
-_SEEN = "telemetry_gpu_last_seen_timestamp_seconds"
+_SEEN = 'telemetry_gpu_last_seen_timestamp_seconds{Hostname!=""}'
+"""A GPU of which no host is known is at no place where one could go and look: that of `helm test` is such."""
 _NOW = "0m"
 """What a board says of a fault stays until it is reset: there is nothing to wait for."""
 

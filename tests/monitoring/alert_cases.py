@@ -303,6 +303,8 @@ GPU = [
          "node-7 was last heard of 11m 0s ago; other hosts go on.", {"Hostname": "node-7"}),
     quiet("TelemetryHostStale", "nothing is heard of anybody",
           seen("node-1", 0, STOPS) | seen("node-7", 3, "0+60x4 240+0x55")),
+    quiet("TelemetryHostStale", "a GPU of no host", LIVE | seen("", 3, STOPS, "GPU-helm-test")),
+    quiet("TelemetryGpuMissing", "a GPU of no host", LIVE | seen("", 3, STOPS, "a") | seen("", 0, "0+60x60", "b")),
     Case("TelemetryGpuSeriesCut",
          {f'{SERIES}{{state="cut",instance="a"}}': "9+0x15 0+0x9", f'{SERIES}{{state="stale"}}': "9+0x30"},
          (10, 15), (9, 16), "9 series are beyond the most that /metrics/gpus shows: alerts do not see them.",

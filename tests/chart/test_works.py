@@ -6,9 +6,11 @@ What does not live here: how it is rendered (`test_default`, `test_switches`), a
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 import redis
 
 from telemetry.broker import Broker, Topic
+from telemetry.catalog import lookup
 from tests.fixtures.chart import HELM_CHART, Chart, Render
 from tests.fixtures.pipeline import Pipeline
 from tests.fixtures.pods import queue
@@ -187,37 +190,55 @@ def serving(pipeline: Pipeline, tokens: Path) -> tuple[Spawned, str]:
     return process, f"http://127.0.0.1:{port}"
 
 
-def ask(*words: object) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-I", str(HELM_CHART / "files" / "ask.py"), *map(str, words)]
+def run_file(path: str, *words: object) -> subprocess.CompletedProcess[str]:
+    """A file of the chart that is mounted under this path."""
+    argv = [sys.executable, "-I", str(HELM_CHART / "files" / Path(path).name), *map(str, words)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=120)
+
+
+def ask(*words: object) -> subprocess.CompletedProcess[str]:
+    return run_file("ask.py", *words)
+
+
+def test_readings_of_helm_test_are_none_of_the_fleets(rendered: Render, tmp_path: Path) -> None:
+    made = run_file(rendered["Pod", "telemetry-test"]["spec"]["initContainers"][0]["command"][1], tmp_path / "made.csv")
+    assert made.returncode == 0, made.stderr
+    with (tmp_path / "made.csv").open(encoding="utf-8", newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert len(rows) == 5
+    assert [row["metric_name"] for row in rows if lookup(row["metric_name"]) is not None] == []
+    assert {row["Hostname"] for row in rows} == {""}, "alerts about hosts would tell of it for ever"
+    assert rendered["ConfigMap", "telemetry-test"]["data"].keys() == {"ask.py", "readings.py"}
 
 
 @pytest.mark.costly
 def test_helm_test_tells_whether_its_readings_are_there(pipeline: Pipeline, rendered: Render, tmp_path: Path) -> None:
     readings, other = tmp_path / "readings.csv", tmp_path / "other.csv"
-    readings.write_text(rendered["ConfigMap", "telemetry-test"]["data"]["readings.csv"])
-    other.write_text(readings.read_text().replace(",70.5,", ",71.5,"))
     (tmp_path / "tokens.json").write_text(rendered.secret("telemetry-api-digests", "tokens.json"))
     (tmp_path / "token").write_text(rendered.secret("telemetry-api-tokens", "reader"))
-    pod = rendered["Pod", "telemetry-test"]["spec"]
-    there = "/etc/telemetry/test/readings.csv"
-    words = [word.replace(there, str(readings)) for word in pod["initContainers"][0]["args"]]
+    make, ingest = rendered["Pod", "telemetry-test"]["spec"]["initContainers"]
     pipeline.begin("collect")
-    for _ in range(2):  # the second time nothing is added
-        done = pipeline(*words)
+    _, api = serving(pipeline, tmp_path / "tokens.json")
+    made = set()
+    for _ in range(2):  # a second test has readings of its own, whatever became of those before
+        eventually(lambda: not (readings.exists() and f"{int(time.time())}" in readings.read_text()), "another second")
+        run_file(make["command"][1], make["command"][2].replace("/tmp/readings.csv", str(readings)))
+        done = pipeline(*[word.replace("/tmp/readings.csv", str(readings)) for word in ingest["args"]])
         assert done.code == 0, done.err
+        made.add(done.result["stream"])
         assert {name: done.result[name] for name in ("read", "stored", "blank", "rejected")} == {
             "read": 5,
             "stored": 3,
             "blank": 1,
             "rejected": 1,
         }
-    _, api = serving(pipeline, tmp_path / "tokens.json")
-    right = ask(api, readings, tmp_path / "token")
-    assert (right.returncode, right.stdout) == (0, "all 3 readings are there, each once\n"), right.stderr
+        right = ask(api, readings, tmp_path / "token")
+        assert (right.returncode, right.stdout) == (0, "all 3 readings are there, each once\n"), right.stderr
+    assert len(made) == 2
+    other.write_text(readings.read_text().replace(".5,", ".125,"))
     wrong = ask(api, other, tmp_path / "token")
     assert wrong.returncode == 1
-    assert wrong.stderr.startswith("ask: the API has [('DCGM_FI_DEV_GPU_TEMP', ")
+    assert wrong.stderr.startswith("ask: the API has [('helm_test_half', ")
     unnamed = ask(api, readings)
     assert unnamed.returncode == 0
     assert "more was not asked" in unnamed.stdout

@@ -14,13 +14,15 @@ import pytest
 
 from telemetry.store.pool import Pool
 from telemetry.store.questions.aggregates import Aggregate, GroupBy
+from telemetry.store.questions.fleet import Fleet
 from telemetry.store.questions.rollups import BUCKETS
+from telemetry.store.questions.selection import Selection
 from telemetry.store.questions.steps import StepReader
 from telemetry.store.retention import Outcome, Rule
 from telemetry.store.tiers import Tier
 from tests.fixtures.filled import POWER, SECOND, T0, TEMP, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY, Store
-from tests.fixtures.retention import ALL, WEEK, chunks, drop, retention, roll_up
+from tests.fixtures.retention import ALL, STAMPED, WEEK, chunks, drop, retention, roll_up
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.step_oracle import expected, question, same_values, shown
 from tests.fixtures.store import Database, create_database, drop_database
@@ -76,7 +78,7 @@ def assert_right(
 
 
 def test_what_was_dropped_is_answered_as_before_and_no_refresh_erases_it(store: Store, asked: StepReader) -> None:
-    readings = days()
+    readings, late = days(), [Reading(GPUS[0], DAY0 + DAY + 5, TEMP, 9_999.0)]
     fill(store.database, readings)
     roll_up(store.database)
     assert drop(store) == [DROPPED] * 3
@@ -84,8 +86,10 @@ def test_what_was_dropped_is_answered_as_before_and_no_refresh_erases_it(store: 
         assert store.database.one("SELECT count(*) FROM samples") == (0, 0, 1)[turn]
         for step in (MINUTE, HOUR, 6 * HOUR, DAY, 0):
             assert_right(asked, readings, step=step, start=DAY0, end=DAY0 + 3 * DAY - 1)
-        if turn == 1:  # a late reading for a dropped day puts nothing in doubt, and is in no rollup
-            fill(store.database, [Reading(GPUS[0], DAY0 + DAY + 5, TEMP, 9_999.0)])
+        if turn == 1:  # a late reading for a dropped day puts nothing in doubt, is in no rollup, and is told with them
+            readings += late
+            fill(store.database, late)
+            assert_right(asked, readings, step=HOUR, start=DAY0, end=DAY0 + 3 * DAY - 1)
         roll_up(store.database)
     assert len(asked.steps(question(Aggregate.P95, step=DAY, start=DAY0, end=DAY0 + 3 * DAY), most=10).time) == 1
     assert drop(store) == [(Outcome.DROPPED, 1)]
@@ -109,6 +113,28 @@ def test_a_few_buckets_of_a_dropped_day_are_answered_and_what_lies_between_kept_
     for _ in range(2):
         assert_right(asked, readings + late, step=HOUR, start=DAY0, end=DAY0 + 3 * DAY - 1)
         roll_up(store.database)
+
+
+def test_what_is_imported_for_a_dropped_day_is_told_once_with_what_rollups_kept_of_it(
+    new_database: Callable[[], Database],
+) -> None:
+    """Rollups are made of what there is: beyond that, on the same day, they would show what comes later of samples."""
+    with closing(Store(new_database())) as store, closing(Pool(url=store.database.reader)) as pool:
+        asked, old = StepReader(pool=pool), [each for each in days(1) if each.time < DAY0 + 12 * HOUR]
+        third = gpu("node-2", 0)
+        new = [Reading(each, DAY0 + n * HOUR, TEMP, 7.5) for each in (GPUS[0], third) for n in (1, 5, 13, 20)]
+        fill(store.database, old, source="stamped", stamped=True)
+        roll_up(store.database)
+        assert drop(store, STAMPED) == [(Outcome.DROPPED, 96)]
+        fill(store.database, new)
+        for _ in range(2):
+            for step in (MINUTE, HOUR, DAY, 0):
+                assert_right(asked, old + new, step=step, **FIRST_DAY)
+            fleet = Fleet(pool=pool)
+            extents = fleet.extents(fleet.part(Selection()), fleet.metrics(), start=DAY0, end=DAY0 + DAY - 1)
+            assert sum(one.readings for one in extents) == 104
+            roll_up(store.database)
+            assert drop(store, STAMPED) == []
 
 
 def test_a_day_is_dropped_only_when_all_rollups_say_what_it_says(store: Store) -> None:

@@ -45,14 +45,20 @@ def test_too_few_buckets_are_not_worth_a_question() -> None:
     assert pieces(0, WORTH * HOUR - 2, [2], {}) == [Piece(SAMPLES, 0, WORTH * HOUR - 2)]
 
 
-def test_where_samples_were_dropped_rollups_are_asked_however_few_buckets_it_is() -> None:
-    assert pieces(HOUR + 1, 4 * HOUR + 3 * MINUTE - 2, [2, 1], {SAMPLES: [(2 * HOUR, 6 * HOUR)], 2: [(0, DAY)]}) == [
+def test_where_samples_were_dropped_rollups_are_asked_however_few_buckets_it_is_and_samples_beside_them() -> None:
+    doubts = {SAMPLES: [(2 * HOUR, 6 * HOUR)], 2: [(0, 2 * HOUR)], 1: [(6 * HOUR, DAY)]}
+    assert pieces(HOUR + 1, 4 * HOUR + 3 * MINUTE - 2, [2, 1], doubts) == [
         Piece(SAMPLES, HOUR + 1, HOUR + MINUTE - 1),
         Piece(1, HOUR + MINUTE, 2 * HOUR - MINUTE),
         Piece(2, 2 * HOUR, 3 * HOUR),
         Piece(1, 4 * HOUR, 4 * HOUR + MINUTE),
-        Piece(SAMPLES, 4 * HOUR + 2 * MINUTE, 4 * HOUR + 3 * MINUTE - 2),
+        Piece(SAMPLES, 2 * HOUR, 4 * HOUR + 3 * MINUTE - 2),
     ]
+
+
+def test_a_dropped_time_without_a_rollup_is_asked_of_samples_once() -> None:
+    doubts = {SAMPLES: [(0, DAY), (2 * DAY, 3 * DAY)], 1: [(0, DAY)]}
+    assert pieces(HOUR + 1, DAY + 9, [1], doubts) == [Piece(SAMPLES, HOUR + 1, DAY - 1), Piece(SAMPLES, DAY, DAY + 9)]
 
 
 SPANS = st.lists(st.tuples(st.integers(-DAY, 9 * DAY), st.integers(1, DAY)), max_size=12)

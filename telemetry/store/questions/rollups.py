@@ -45,14 +45,21 @@ def pieces(start: int, end: int, levels: Sequence[int], doubts: Mapping[int, Seq
     """Cut a range (inclusive): whole buckets without a doubt go to the coarsest of `levels`, the rest to finer ones.
 
     `doubts` of each level are in order; those of SAMPLES are times whose readings were dropped, where rollups are asked
-    however few buckets it is. The pieces are in order too, do not overlap, and are the range altogether.
+    however few buckets it is, and samples too: what came later is in no rollup. But for these, pieces are in order, do
+    not overlap, and are the range altogether.
     """
     found, at = [], start
     for low, high in doubts.get(SAMPLES, ()):
-        low, high = max(low, at), min(high, end + 1)
-        found += [*_pieces(at, low - 1, levels, doubts, WORTH), *_pieces(low, high - 1, levels, {}, 1)]
+        low, high = min(max(low, at), end + 1), min(high, end + 1)
+        found += [*_pieces(at, low - 1, levels, doubts, WORTH), *_dropped(low, high - 1, levels, doubts)]
         at = max(at, high)
     return found + _pieces(at, end, levels, doubts, WORTH)
+
+
+def _dropped(start: int, end: int, levels: Sequence[int], doubts: Mapping[int, Sequence[Interval]]) -> list[Piece]:
+    """The samples of the whole time, and beside them what rollups kept of those that went: no reading is of both."""
+    rollups = [piece for piece in _pieces(start, end, levels, doubts, 1) if piece.level != SAMPLES]
+    return [*rollups, Piece(SAMPLES, start, end)] if start <= end else []
 
 
 def _pieces(

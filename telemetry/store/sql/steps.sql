@@ -96,7 +96,8 @@ SELECT to_regclass('public.rollup_day') IS NOT NULL
 -- writes below the mark up to which was ever refreshed logs its range before it commits; a refresh moves the ranges on to
 -- the next table before it works on them, and removes each with the work done, in one transaction. A rollup is made of
 -- the one before it, so it doubts what that one does. Level 0 is where samples say less than rollups: what retention
--- dropped, once all rollups said what was there. Nothing refreshes them there any more, and nothing puts them in doubt.
+-- dropped, once all rollups said what was there. Nothing refreshes them there any more, and nothing puts in doubt what they
+-- have; but beyond its own mark a rollup shows what came after the drop, which samples say.
 WITH levels AS (
     SELECT l.level, c.mat_hypertable_id AS mat, c.raw_hypertable_id AS source, w.watermark
     FROM (VALUES (1, 'rollup_minute'), (2, 'rollup_hour'), (3, 'rollup_day')) AS l(level, name)
@@ -128,7 +129,9 @@ CROSS JOIN LATERAL (
     WHERE d.level <= l.level AND d.lowest <= %(end)s AND d.highest >= %(start)s
 ) merged
 CROSS JOIN dropped
-CROSS JOIN LATERAL unnest(merged.ranges - dropped.ranges) r
+CROSS JOIN LATERAL unnest(
+    coalesce(merged.ranges, '{}') - dropped.ranges + dropped.ranges * int8multirange(int8range(l.watermark, NULL))
+) r
 UNION ALL
 SELECT 0, lower(r), upper(r) FROM dropped CROSS JOIN LATERAL unnest(dropped.ranges) r
 ORDER BY 1, 2;

@@ -1,7 +1,7 @@
 """What `helm test` asks the API, after its readings were stored: ask.py API CSV [TOKEN_FILE].
 
-Whether the API gives each usable reading of the CSV exactly once. Values of the CSV begin at the unix second in which it
-was made (`readings.py`), which tells them from those of other tests. The standard library alone.
+Whether the API gives each usable reading of the CSV exactly once. Values of the CSV begin at the unix second in which
+it was made (`readings.py`), which tells them from those of other tests. The standard library alone.
 """
 
 import csv

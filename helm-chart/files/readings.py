@@ -1,7 +1,7 @@
 """The file that `helm test` stores: readings.py FILE. Made when the test runs, so that each test has one of its own.
 
-Three readings, one blank, one that cannot be used. Their metrics are none of DCGM's and their GPU is on no host: nothing
-that is reckoned of the fleet takes them up, and no alert about hosts. The standard library alone.
+Three readings, one blank, one that cannot be used. Their metrics are none of DCGM's and their GPU is on no host: no
+sum of the fleet takes them up, and no alert about hosts. The standard library alone.
 """
 
 import sys

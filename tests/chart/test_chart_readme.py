@@ -10,7 +10,7 @@ import yaml
 
 from telemetry.cli import COMMANDS
 from tests.chart.table import README, current_table, values_table
-from tests.fixtures.chart import HELM_CHART, Chart, Render, containers_of
+from tests.fixtures.chart import HELM_CHART, Chart, Render, containers_of, deep
 
 pytestmark = pytest.mark.chart
 
@@ -53,6 +53,32 @@ def test_a_value_that_is_named_is_there(path: str) -> None:
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", PROSE))))
 def test_every_link_leads_somewhere(link: str) -> None:
     assert link.startswith("https://") or (HELM_CHART / link).exists()
+
+
+def test_servers_of_ones_own_are_installed_as_typed(chart: Chart) -> None:
+    part = PROSE.partition("## Servers of your own")[2].partition("```sh\n")[2].partition("```")[0]
+    lines = part.replace("\\\n", " ").splitlines()
+    first = [line.split(" --from")[0] for line in lines]
+    assert first[:2] == [
+        "kubectl create namespace telemetry",
+        "kubectl -n telemetry create secret generic queue",
+    ]
+    made = {words[6]: set(re.findall(r"--from-file=([a-z]+)=", line)) for line in lines[1:3] if (words := line.split())}
+    values: dict[str, Any] = {}
+    for path, text in re.findall(r"--set ([A-Za-z.]+)=(\S+)", lines[3]):
+        value: Any = {"true": True, "false": False}.get(text, text)
+        for name in reversed(path.split(".")):
+            value = {name: value}
+        values = deep(values, value)
+    spec = chart(values)["Deployment", "telemetry-collector"]["spec"]["template"]["spec"]
+    migrate = {one["name"] for one in spec["initContainers"][0]["env"]}
+    assert {f"TELEMETRY_MIGRATE_{role}_URL_FILE" for role in ("WRITER", "READER")} <= migrate, "else neither can log in"
+    asked = [
+        source["secret"] for volume in spec["volumes"] for source in volume.get("projected", {}).get("sources", [])
+    ]
+    assert asked
+    for secret in asked:
+        assert secret["items"][0]["key"] in made[secret["name"]]
 
 
 def test_a_value_that_is_none_would_be_seen() -> None:

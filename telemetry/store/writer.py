@@ -200,8 +200,9 @@ class Writer:
 
 
 def _partition_gone(error: StoreError) -> bool:
-    """Whether there is no partition for a reading: PostgreSQL says it like a constraint that is broken, without one."""
-    return isinstance(error.__cause__, CheckViolation) and not error.__cause__.diag.constraint_name
+    """Whether a reading has no partition: PostgreSQL says it like a constraint of the table, but names none."""
+    cause = error.__cause__
+    return isinstance(cause, CheckViolation) and bool(cause.diag.table_name) and not cause.diag.constraint_name
 
 
 def _key(block: Block) -> Key:

@@ -81,6 +81,12 @@ def test_servers_of_ones_own_are_installed_as_typed(chart: Chart) -> None:
         assert secret["items"][0]["key"] in made[secret["name"]]
 
 
+def test_probes_are_asked_so_that_a_refusal_is_seen(chart: Chart) -> None:
+    """kubectl's proxy makes of a 503 "the server is currently unable to handle the request", without its text."""
+    assert "/readyz" in PROSE
+    assert "/proxy/" not in PROSE + chart().notes
+
+
 def test_a_value_that_is_none_would_be_seen() -> None:
     assert known("redis.resources.limits.memory")
     assert not known("streamer.replica")

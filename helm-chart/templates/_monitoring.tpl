@@ -71,6 +71,9 @@ The reader's login as Grafana takes it: host, user, password, database, sslmode.
 {{- if $said.existingSecret -}}
 {{- include "telemetry.refuse" (list "monitoring.datasource.enabled" (printf "the reader's login is in Secret %s, which the chart cannot read; set monitoring.datasource.enabled=false and give Grafana a data source (type grafana-postgresql-datasource) by hand" $said.existingSecret)) -}}
 {{- end -}}
+{{- if and (not (include "telemetry.own" (list . "postgres"))) (ne (include "telemetry.login" (list . "reader")) "reader") -}}
+{{- include "telemetry.refuse" (list "monitoring.datasource.enabled" (printf "Grafana would log in as the %s does, who may change everything; set postgres.reader.url, or monitoring.datasource.enabled=false and give Grafana a data source by hand" (include "telemetry.login" (list . "reader")))) -}}
+{{- end -}}
 {{- if include "telemetry.own" (list . "postgres") -}}
 {{- $place := printf "%s.%s:%d" (include "telemetry.named" (list . "postgres")) .Release.Namespace (dig "port" 5432 $postgres | int) -}}
 {{- $password := include "telemetry.password" (list . (include "telemetry.databaseSecret" (list . "reader")) "password") -}}

@@ -177,6 +177,15 @@ def test_grafana_logs_in_to_a_database_of_ones_own(chart: Chart) -> None:
     assert "monitoring.datasource.enabled" in chart.refusal({**ON, "postgres": postgres})
 
 
+@pytest.mark.parametrize("writers", [{}, {"writer": {"url": "postgresql://writer:hunter2@db/gpu"}}])
+def test_grafana_gets_no_login_that_may_write(chart: Chart, writers: dict[str, Any]) -> None:
+    postgres = {"enabled": False, "owner": {"url": "postgresql://owner:hunter2@db/gpu"}, **writers}
+    said = chart.refusal({**ON, "postgres": postgres})
+    assert "monitoring.datasource.enabled: Grafana would log in as the " in said
+    assert "postgres.reader.url" in said
+    assert "hunter2" not in said
+
+
 @pytest.mark.slow
 def test_network_policies_let_prometheus_and_grafana_in(chart: Chart, rendered: Render, monitored: Render) -> None:
     key, namespace = MONITORS

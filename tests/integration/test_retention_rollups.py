@@ -15,18 +15,21 @@ import pytest
 from telemetry.store.pool import Pool
 from telemetry.store.questions.aggregates import Aggregate, GroupBy
 from telemetry.store.questions.fleet import Fleet
+from telemetry.store.questions.integrals import Integrator
 from telemetry.store.questions.rollups import BUCKETS
 from telemetry.store.questions.selection import Selection
 from telemetry.store.questions.steps import StepReader
 from telemetry.store.retention import Outcome, Rule
 from telemetry.store.tiers import Tier
-from tests.fixtures.filled import POWER, SECOND, T0, TEMP, Reading, fill, gpu
+from tests.fixtures.filled import POWER, SECOND, T0, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.ledger import EMPTY, Store
 from tests.fixtures.retention import ALL, STAMPED, WEEK, chunks, drop, retention, roll_up
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.step_oracle import expected, question, same_values, shown
 from tests.fixtures.store import Database, create_database, drop_database
 from tests.fixtures.tiers import one_on_each, refresh
+from webapi.fleet.idle import idle
+from webapi.times import Moment
 
 pytestmark = pytest.mark.timescale
 
@@ -196,9 +199,10 @@ def stores(server_of_each_tier: Mapping[Tier, PostgresServer]) -> Iterator[Mappi
 
 def test_all_tiers_drop_the_same_and_tell_the_same_of_it(stores: Mapping[Tier, Store]) -> None:
     late = [Reading(GPUS[0], DAY0 + HOUR, TEMP, 50.0)]
-    told = {}
+    told, terms = {}, {"max_util": 0.0, "min_memory": 0.0, "max_gap": 300, "start_time": Moment(DAY0)}
+    busy, rests = Reading(GPUS[1], DAY0 + HOUR, UTIL, 90.0), Reading(GPUS[1], 2 * DAY0, UTIL, 0.0)
     for tier, store in stores.items():
-        fill(store.database, days(2), [Reading(GPUS[1], 2 * DAY0, TEMP, 1.0)])
+        fill(store.database, [*days(2), busy], [Reading(GPUS[1], 2 * DAY0, TEMP, 1.0), rests])
         roll_up(store.database)
         store.prune(limit=1)
         steps = [drop(store, ALL)]
@@ -207,6 +211,7 @@ def test_all_tiers_drop_the_same_and_tell_the_same_of_it(stores: Mapping[Tier, S
         pool = Pool(url=store.database.reader)
         raw = question(Aggregate.P50, step=HOUR, start=DAY0, end=3 * DAY0)
         answer = shown(StepReader(pool=pool).steps(raw, most=100))
+        resting = idle(Fleet(pool=pool), Integrator(pool=pool, patience=30.0), terms, 3 * DAY0)
         pool.close()
         told[tier] = (
             steps,
@@ -215,9 +220,11 @@ def test_all_tiers_drop_the_same_and_tell_the_same_of_it(stores: Mapping[Tier, S
             store.values(),
             answer,
             chunks(store.database),
+            [(one["gpu"], one["max_utilization_percent"]) for one in resting],
         )
     assert len(told) == 3
     assert all(one == told[Tier.PLAIN] for one in told.values())
-    steps, (account,), *_ = told[Tier.PLAIN]
-    assert steps == [[DROPPED] * 2, [(Outcome.DROPPED, 1)], []]
-    assert (account.stored, account.dropped, account.reconciles) == (386, 385, True)
+    steps, (account,), *_, idlers = told[Tier.PLAIN]
+    assert steps == [[DROPPED, (Outcome.DROPPED, 193)], [(Outcome.DROPPED, 1)], []]
+    assert (account.stored, account.dropped, account.reconciles) == (388, 386, True)
+    assert idlers == [("GPU-node-1-0", 0.0)]  # and was busy in what is gone, as rollups know

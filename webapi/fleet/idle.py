@@ -43,7 +43,8 @@ def idle(fleet: Fleet, integrator: Integrator, query: Mapping[str, Any], now: in
     """The answer: those that wasted most first."""
     start, end = span(query, now, HOUR)
     part, known = fleet.part(selection(query)), fleet.metrics()
-    extents = fleet.extents(part, [one for one in known if one.canonical in (UTIL, USED)], start=start, end=end)
+    looked_at = [one for one in known if one.canonical in (UTIL, USED)]
+    extents = fleet.extents(part, looked_at, start=start, end=end, dropped=False)  # of the times that energy is of
     found = [one for one in _looked_at(part, extents) if one.is_idle(query["max_util"], query["min_memory"])]
     chosen = Part([row for one in found for row in one.board.rows], part.workloads)
     rule = trapezoid(query["max_gap"])

@@ -56,7 +56,8 @@ def get_fleet_energy(query: dict[str, Any]) -> Response:
 
     A board's power is one series, whatever MIG instances report it and wherever it is: they are not added up. Each half
     of the time between two readings belongs to the host, namespace and pod of its reading; readings of one instant
-    share it. What lies between the ends of the range and the readings next to them is not counted.
+    share it. What lies between the ends of the range and the readings next to them is not counted. Nor is what
+    retention has dropped: energy of a range that reaches back beyond it grows less.
     """
     return listing(energy(fleet(), integrator(), query, times.now_micros()), query)
 
@@ -71,7 +72,7 @@ def list_idle_gpus(query: dict[str, Any]) -> Response:
 
     GPUs whose utilisation was never above `max_util` in the range, and whose use of memory never below `min_memory`,
     with what they drew meanwhile. One whose utilisation was not read is not known to be idle. The memory of MIG
-    instances is added up, unless the board tells its own.
+    instances is added up, unless the board tells its own. What retention has dropped is not looked at.
     """
     return listing(idle(fleet(), integrator(), query, times.now_micros()), query)
 
@@ -89,7 +90,9 @@ def get_fleet_anomalies(query: dict[str, Any]) -> Response:
     deviation is 0, because more than half of the values are the same, 1.2533 * mean absolute deviation stands in.
     Fewer than five peers are not judged. Without `metric`: temperature, power and utilisation.
 
-    Compared are newest values, as `/api/v1/fleet/summary` takes them, or with a range the means of its readings.
+    Compared are newest values, as `/api/v1/fleet/summary` takes them, or with a range the means of its readings. Of
+    readings that retention has dropped the means are of whole minutes, hours and days, where rollups keep them
+    (TimescaleDB Community), and of none elsewhere.
     """
     return _object(anomalies(fleet(), query, times.now_micros()))
 

@@ -157,11 +157,14 @@ class Fleet:
         kept = part.workloads
         return [one for one in found.values() if kept is None or one.workload in kept]
 
-    def extents(self, part: Part, metrics: Sequence[MetricRow], *, start: int, end: int) -> list[Extent]:
+    def extents(
+        self, part: Part, metrics: Sequence[MetricRow], *, start: int, end: int, dropped: bool = True
+    ) -> list[Extent]:
         """What each row's readings of each metric are from `start` to `end`, both inclusive, µs since 1970.
 
         Two names of one metric are two extents. Sums may differ in their last bit from one time to the next. Whole
-        minutes, hours and days come from rollups, where there are any.
+        minutes, hours and days come from rollups, where there are any; those of readings that retention dropped only
+        with `dropped`, as integrals have none of them.
         """
         known = {metric.number: metric for metric in metrics}
         # Planning excludes nothing by an empty list or an empty range: without readings to be had, do not ask.
@@ -175,7 +178,7 @@ class Fleet:
         found: dict[tuple[int, int], list[tuple[Any, ...]]] = defaultdict(list)
         with self.pool.use() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
             connection.execute(query("step_snapshot", file="steps.sql"))
-            for piece in cut(connection, start, end, step=0):
+            for piece in cut(connection, start, end, step=0, dropped=dropped):
                 for gpu, number, *amounts in cursor.execute(*_of_piece(piece, values)):
                     found[gpu, number].append(tuple(amounts))
         return [_extent(gpu, known[number], parts) for (gpu, number), parts in sorted(found.items())]

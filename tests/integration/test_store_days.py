@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from telemetry.store.errors import StoreLocked
 from telemetry.store.gate import Standing
@@ -80,3 +81,14 @@ def test_readings_are_stored_though_tomorrow_cannot_be_made_now(store: Store, no
         assert days(store.database) == [today]
     assert store.stored(a_block(first_row=4, time0=noon)) == [Standing.STORED]
     assert days(store.database) == [today, today + 1]
+
+
+def test_a_day_that_is_dropped_after_it_was_used_is_made_again(store: Store) -> None:
+    store.reserve(4, 4)
+    writer = store.writer()
+    writer.store([a_block(time0=NOON)])
+    name = store.database.one("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'samples'::regclass")
+    with psycopg.connect(store.database.admin, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    assert writer.store([a_block(first_row=4, time0=NOON)]) == [Standing.STORED]
+    assert store.database.one("SELECT count(*) FROM samples") == 4

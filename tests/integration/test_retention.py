@@ -158,19 +158,25 @@ def test_young_chunks_stay_and_none_is_younger_than_a_day(store: Store) -> None:
     keep(store, now(store))
     day = Rule(keep=86_400.0, stamped_only=False)
     assert drop(store, day) == []
-    with (
-        psycopg.connect(store.database.writer) as writer,
-        pytest.raises(errors.InvalidParameterValue, match="a day at least"),
-    ):
-        writer.execute(
-            "SELECT drop_samples(oid, '23:59:59', false, '0') FROM (SELECT chunk::oid FROM sample_chunks()) c(oid)"
-        )
     with psycopg.connect(store.database.writer) as writer:
         ask = "SELECT (drop_samples(chunk, '24:00:00', false, '0')).outcome FROM sample_chunks()"
         assert set(writer.execute(ask).fetchall()) == {("young",)}
+        for nothing in ("NULL, false, '0'", "'24:00:00', NULL, '0'", "'24:00:00', false, NULL"):
+            assert not writer.execute(f"SELECT drop_samples(chunk, {nothing}) FROM sample_chunks()").fetchall()
+        assert not writer.execute("SELECT drop_rollup(chunk, NULL) FROM sample_chunks()").fetchall()
         assert writer.execute(
             "SELECT outcome FROM drop_samples('gpus'::regclass, '24:00:00', false, '0')"
         ).fetchall() == [("gone",)]
+
+
+@pytest.mark.parametrize("keep_for", ["23:59:59", "-1 day", "-12 months 361 days"])
+def test_nobody_may_drop_what_is_younger_than_a_day(shared_store: Store, keep_for: str) -> None:
+    for ask in ("SELECT drop_samples('gpus'::regclass, %s, false, '0')", "SELECT drop_rollup('gpus'::regclass, %s)"):
+        with (
+            psycopg.connect(shared_store.database.writer) as writer,
+            pytest.raises(errors.InvalidParameterValue, match="a day at least"),
+        ):
+            writer.execute(ask, (keep_for,))
 
 
 HARM: list[LiteralString] = ["DELETE FROM samples WHERE value = 5", "DELETE FROM samples WHERE block = 2"]

@@ -121,11 +121,12 @@ $$;
 -- refreshed), or waiting (for a refresh). A lock that is not to be had in time is an error, and nothing has changed.
 CREATE OR REPLACE FUNCTION drop_samples(chunk_id oid, keep interval, stamped_only boolean, patience interval)
 RETURNS TABLE (outcome text, dropped bigint)
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql STRICT SECURITY DEFINER  -- STRICT: whatever is compared with NULL is not refused
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '700ms'  -- below deadlock_timeout: who stores is never the one to be ended for it
 AS $$
 DECLARE
+    latest timestamptz := clock_timestamp() - keep;
     plain boolean := (SELECT c.relkind FROM pg_catalog.pg_class c WHERE c.oid = 'public.samples'::regclass) = 'p';
     part regclass;
     low timestamptz;
@@ -135,7 +136,7 @@ DECLARE
     explained bigint;
     until timestamptz;
 BEGIN
-    IF keep < INTERVAL '1 day' THEN
+    IF latest > clock_timestamp() - INTERVAL '24 hours' THEN  -- not keep: '-12 months 361 days' compares as a day
         RAISE invalid_parameter_value USING MESSAGE = format('readings are kept for a day at least, not for %s', keep);
     END IF;
     dropped := 0;
@@ -146,7 +147,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT c.chunk, c.begins, c.ends INTO part, low, high FROM public.sample_chunks() c WHERE c.chunk = chunk_id;
-    outcome := CASE WHEN part IS NULL THEN 'gone' WHEN high > clock_timestamp() - keep THEN 'young' ELSE 'dropped' END;
+    outcome := CASE WHEN part IS NULL THEN 'gone' WHEN high > latest THEN 'young' ELSE 'dropped' END;
     IF outcome = 'dropped' THEN
         -- From here on nothing is stored in it, but it is read; what was under way is committed and can be seen.
         EXECUTE format('LOCK TABLE %s IN SHARE MODE', part);
@@ -224,17 +225,18 @@ $$;
 
 -- What became of one chunk of a rollup: as drop_samples; kept: samples are still there that it would be made of again.
 CREATE OR REPLACE FUNCTION drop_rollup(chunk_id oid, keep interval) RETURNS TABLE (outcome text, dropped bigint)
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql STRICT SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '700ms'
 AS $$
 DECLARE
+    latest timestamptz := clock_timestamp() - keep;
     name text;
     part regclass;
     low timestamptz;
     high timestamptz;
 BEGIN
-    IF keep < INTERVAL '1 day' THEN
+    IF latest > clock_timestamp() - INTERVAL '24 hours' THEN  -- not keep: '-12 months 361 days' compares as a day
         RAISE invalid_parameter_value USING MESSAGE = format('rollups are kept for a day at least, not for %s', keep);
     END IF;
     dropped := 0;
@@ -245,7 +247,7 @@ BEGIN
         outcome := 'busy';
     ELSIF part IS NULL THEN
         outcome := 'gone';
-    ELSIF high > clock_timestamp() - keep THEN
+    ELSIF high > latest THEN
         outcome := 'young';
     ELSIF EXISTS (SELECT FROM public.sample_chunks() c WHERE c.begins < high AND c.ends > low) THEN
         outcome := 'kept';

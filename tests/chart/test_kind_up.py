@@ -88,6 +88,39 @@ def test_no_password_is_in_a_command(tmp_path: Path) -> None:
     assert "postgresql://" not in dry.stdout
 
 
+STAND_IN = """#!/bin/sh
+case "${0##*/} $*" in
+"kind get clusters") echo telemetry ;;
+"docker start telemetry-external-db") [ ! -e "$HERE/broken" ] && : >"$HERE/started" ;;
+"docker container inspect --format"*) [ ! -e "$HERE/started" ] || echo 172.18.0.9 ;;
+"docker exec"*) [ -e "$HERE/started" ] && [ ! -e "$HERE/mute" ] && echo postgresql://gpu:hunter2@172.18.0.9/gpu ;;
+*"create secret"*) cat ;;
+*"apply"*) cat >>"$HERE/applied" ;;
+helm*) exit 7 ;;
+esac
+"""
+"""Stands for docker, kind, kubectl and helm: a stopped database, and a Helm with which a run ends."""
+
+
+@pytest.mark.parametrize(("fault", "code", "applied"), [("", 7, "hunter2"), ("broken", 1, ""), ("mute", 1, "")])
+def test_a_database_that_was_stopped_is_started_and_its_secret_is_never_emptied(
+    tmp_path: Path, fault: str, code: int, applied: str
+) -> None:
+    path = folder_of(tmp_path / "bin")
+    for tool in ("grep", "cut", "base64"):
+        (Path(path) / tool).symlink_to(str(shutil.which(tool)))
+    for tool in ("docker", "kind", "kubectl", "helm", "curl"):
+        (Path(path) / tool).write_text(STAND_IN)
+        (Path(path) / tool).chmod(0o755)
+    if fault:
+        (tmp_path / fault).touch()
+    done = kind_up("--external-db", PATH=path, HERE=str(tmp_path))
+    assert done.returncode == code, done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    written = (tmp_path / "applied").read_text().splitlines()
+    assert [line.partition("gpu:")[2].partition("@")[0] for line in written if line] == [applied] * bool(applied)
+
+
 def test_the_shell_has_nothing_to_say() -> None:
     if (checker := shutil.which("shellcheck")) is None:
         pytest.skip("shellcheck is missing: apt-get install shellcheck")

@@ -290,7 +290,7 @@ def test_what_cannot_be_is_refused_in_one_line(call: Call, words: tuple[str, ...
 def test_days_that_were_stored_before_this_version_are_kept_where_they_may_be_of_a_source(store: Store) -> None:
     keep(store, NOON)
     keep(store, NOON + DAY, source="csv@1:once:now")
-    keep(store, NOON + 2 * DAY, source="csv@2:once:source", stamped=False)
+    keep(store, NOON + 2 * DAY, NOON - DAY, NOON + 2 * DAY + 1, source="csv@2:once:source", stamped=False)
     statement = (sql_folder() / "007_retention.sql").read_text(encoding="utf-8").partition("\nDO $$")[2]
     for pruned in (False, True):
         store.database.ask("TRUNCATE source_days")

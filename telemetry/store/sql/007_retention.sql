@@ -31,26 +31,30 @@ CREATE TABLE source_days (
 COMMENT ON TABLE source_days IS 'Days that have, or had, readings with times of their source, not of when they were read.';
 
 -- Of what was stored before: each day on which such a block may lie. Of pruned blocks nothing tells their times, nor of
--- any where 008 is applied later than this: its columns are asked for by name.
+-- any where 008 is applied later than this: its columns are asked for by name, of each block once, as there may be many
+-- blocks and many days. Blocks of the same times are one span.
 DO $$
 DECLARE
-    pruned boolean := EXISTS (SELECT FROM stream_progress WHERE stream_id !~ ':now$' AND pruned_stored > 0);
+    plain boolean := (SELECT relkind FROM pg_class WHERE oid = 'samples'::regclass) = 'p';
+    spans tstzmultirange;
 BEGIN
-    IF (SELECT relkind FROM pg_class WHERE oid = 'samples'::regclass) = 'p' THEN
+    SELECT range_agg(tstzrange(first_time, last_time, '[]')) INTO spans FROM (
+        SELECT (j ->> 'first_time')::timestamptz AS first_time, (j ->> 'last_time')::timestamptz AS last_time
+        FROM blocks b, to_jsonb(b) j WHERE b.time0 IS NULL AND b.stored > 0
+        UNION
+        SELECT NULL, NULL FROM stream_progress WHERE stream_id !~ ':now$' AND pruned_stored > 0
+    ) own;
+    IF plain THEN
         INSERT INTO source_days
         SELECT d FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid, to_date(right(c.relname, 8), 'YYYYMMDD') d
-        WHERE i.inhparent = 'samples'::regclass AND (pruned OR EXISTS (
-            SELECT FROM blocks b WHERE b.time0 IS NULL AND b.stored > 0
-            AND coalesce((to_jsonb(b) ->> 'first_time')::timestamptz, '-infinity') < (d + 1)::timestamp AT TIME ZONE 'UTC'
-            AND coalesce((to_jsonb(b) ->> 'last_time')::timestamptz, 'infinity') >= d::timestamp AT TIME ZONE 'UTC'));
+        WHERE i.inhparent = 'samples'::regclass
+          AND spans && tstzrange(d::timestamp AT TIME ZONE 'UTC', (d + 1)::timestamp AT TIME ZONE 'UTC');
     ELSE
         INSERT INTO source_days
         SELECT DISTINCT (d AT TIME ZONE 'UTC')::date
         FROM timescaledb_information.chunks c,
              generate_series(c.range_start, c.range_end - INTERVAL '1 microsecond', INTERVAL '1 day') d
-        WHERE c.hypertable_schema = 'public' AND c.hypertable_name = 'samples' AND (pruned OR EXISTS (
-            SELECT FROM blocks b WHERE b.time0 IS NULL AND b.stored > 0
-            AND coalesce((to_jsonb(b) ->> 'first_time')::timestamptz, '-infinity') < c.range_end
-            AND coalesce((to_jsonb(b) ->> 'last_time')::timestamptz, 'infinity') >= c.range_start));
+        WHERE c.hypertable_schema = 'public' AND c.hypertable_name = 'samples'
+          AND spans && tstzrange(c.range_start, c.range_end);
     END IF;
 END $$;

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from telemetry.store.pool import Pool
+from telemetry.store.queries import sql_folder
 from telemetry.store.questions.aggregates import Aggregate, GroupBy
 from telemetry.store.questions.fleet import Fleet
 from telemetry.store.questions.integrals import Integrator
@@ -189,6 +190,13 @@ def test_rollups_go_when_they_are_to_and_only_after_their_samples(new_database: 
         assert len(asked.steps(question(Aggregate.AVG, step=HOUR, **FIRST_DAY), most=10).time) == 0
         assert_right(asked, readings, step=DAY, **FIRST_DAY)
         assert store.account("filled").reconciles
+
+
+def test_policies_that_somebody_removed_do_not_keep_their_jobs_from_being_made(store: Store) -> None:
+    text = (sql_folder() / "007_rollup_jobs.community.sql").read_text(encoding="utf-8")
+    removing = [line for line in text.splitlines() if line.startswith("SELECT remove_")]
+    with psycopg.connect(store.database.owner, autocommit=True) as owner:
+        assert [owner.execute(line.encode()).rowcount for line in removing] == [1] * 3
 
 
 @pytest.fixture

@@ -36,9 +36,10 @@ END
 $$;
 REVOKE EXECUTE ON PROCEDURE refresh_rollups(integer, jsonb) FROM PUBLIC;
 
-SELECT remove_continuous_aggregate_policy('rollup_minute');
-SELECT remove_continuous_aggregate_policy('rollup_hour');
-SELECT remove_continuous_aggregate_policy('rollup_day');
+-- An admin may have removed one.
+SELECT remove_continuous_aggregate_policy('rollup_minute', if_exists => true);
+SELECT remove_continuous_aggregate_policy('rollup_hour', if_exists => true);
+SELECT remove_continuous_aggregate_policy('rollup_day', if_exists => true);
 SELECT add_job('refresh_rollups', INTERVAL '5 minutes', initial_start => clock_timestamp() + INTERVAL '10 minutes',
     config => '{"rollup": "rollup_minute", "bucket": "1 minute", "end": "2 minutes", "batch": 240}');
 SELECT add_job('refresh_rollups', INTERVAL '30 minutes', initial_start => clock_timestamp() + INTERVAL '11 minutes',

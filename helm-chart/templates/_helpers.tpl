@@ -91,6 +91,19 @@ imagePullPolicy: {{ if kindIs "map" .Values.image }}{{ .Values.image.pullPolicy 
 {{- mul $number (get $factors $unit) -}}
 {{- end }}
 
+{{/* Thousandths of a quantity as Kubernetes writes it (512Mi, 1.5, 250m); -1 where it is written in another way. */}}
+{{- define "telemetry.quantity" -}}
+{{- $text := include "telemetry.plain" . -}}
+{{- $factors := dict "" 1.0 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 -}}
+{{- if regexMatch "^[0-9]+([.][0-9]+)?m$" $text -}}
+{{- trimSuffix "m" $text | float64 | floor | int64 -}}
+{{- else if regexMatch "^[0-9]+([.][0-9]+)?([kMGTP]|[KMGTP]i)?$" $text -}}
+{{- mulf (regexFind "^[0-9.]+" $text | float64) (get $factors (regexFind "[a-zA-Z]*$" $text)) 1000 | int64 -}}
+{{- else -}}
+-1
+{{- end -}}
+{{- end }}
+
 {{/* The memory of a full queue: capacity x maxBytes, and a quarter more, as the broker reckons. */}}
 {{- define "telemetry.queueBytes" -}}
 {{- $queue := .Values.queue | default dict -}}

@@ -29,3 +29,10 @@ include /etc/redis/auth/auth.conf
 {{- $queue := .Values.queue | default dict -}}
 {{- printf "%s:{%s}" (dig "namespace" "gpu" $queue) (dig "topic" "samples" $queue) -}}
 {{- end }}
+
+{{/* Its memory: data, and half as much again for the rewriting of the append-only file, and for the buffers of clients. */}}
+{{- define "telemetry.redisMemory" -}}
+{{- $bytes := include "telemetry.redisBytes" . | int64 -}}
+request: {{ div $bytes 1048576 }}Mi
+limit: {{ div (add (div (mul $bytes 3) 2) 134217728) 1048576 }}Mi
+{{- end }}

@@ -16,6 +16,8 @@ values.schema.json.
 {{- include "telemetry.validateGrace" . -}}
 {{- include "telemetry.validateRetention" (.Values.retention | default dict) -}}
 {{- include "telemetry.validateLabels" . -}}
+{{- include "telemetry.validateResources" . -}}
+{{- include "telemetry.validateVolumes" . -}}
 {{- end }}
 
 {{- define "telemetry.validateRedis" -}}
@@ -27,6 +29,13 @@ values.schema.json.
 {{- $need := include "telemetry.queueBytes" . | int64 -}}
 {{- if lt (include "telemetry.redisBytes" . | int64) $need -}}
 {{- include "telemetry.refuse" (list "redis.maxmemory" (printf "%v is less than a full queue takes (queue.capacity x queue.maxBytes and a quarter more: %d bytes); raise it, leave it empty, or lower queue.capacity" $redis.maxmemory $need)) -}}
+{{- end -}}
+{{- range splitList "\n" ($redis.extraConfig | default "") -}}
+{{- $word := regexFind "^[a-z-]+" (trim . | lower) -}}
+{{- $remedies := dict "maxmemory" "set redis.maxmemory" "maxmemory-policy" "any other than noeviction throws queued messages away" "appendonly" "without it a restart empties the queue" "appendfsync" "set redis.appendfsync" "port" "set redis.port" "dir" "the volume is at /data" "requirepass" "the password is in a Secret, see redis.existingSecret" -}}
+{{- if hasKey $remedies $word -}}
+{{- include "telemetry.refuse" (list "redis.extraConfig" (printf "%s is the chart's to say, and would be said twice: %s; leave the line out" $word (get $remedies $word))) -}}
+{{- end -}}
 {{- end -}}
 {{- else if and $redis.url $redis.existingSecret -}}
 {{- include "telemetry.refuse" (list "redis.url" "redis.existingSecret is set too; leave one of them empty") -}}
@@ -65,6 +74,9 @@ values.schema.json.
 {{- $url := $source.url | default dict -}}
 {{- if and (include "telemetry.claimed" .) (include "telemetry.fetches" .) -}}
 {{- include "telemetry.refuse" (list "streamer.source" "pvc.claimName and url both name a source; leave one of them empty") -}}
+{{- end -}}
+{{- if and $source.file (ne $source.file "/data/dcgm.csv") (or (include "telemetry.claimed" .) (include "telemetry.fetches" .)) -}}
+{{- include "telemetry.refuse" (list "streamer.source.file" "pvc.claimName or url names a source too; leave one of them empty") -}}
 {{- end -}}
 {{- if and $url.address $url.existingSecret -}}
 {{- include "telemetry.refuse" (list "streamer.source.url.address" "streamer.source.url.existingSecret is set too; leave one of them empty") -}}

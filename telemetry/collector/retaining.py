@@ -45,6 +45,9 @@ class Retaining:
         except StoreError as error:
             log_event(log, logging.WARNING, "could not drop old readings, trying again later", error=error)
             return False
+        except Exception:  # a fault of ours must not end the thread: the disk would fill, and nobody would know why
+            log_event(log, logging.ERROR, "could not drop old readings, trying again later", exc_info=True)
+            return False
         finally:
             retention.session.close()
         return outcomes.isdisjoint((Outcome.LOCKED, Outcome.BUSY))

@@ -42,11 +42,15 @@ class Outcome(Enum):
     WAITING = "waiting"
     """Its rollups do not say yet all that it says: a refresh has to come first."""
     LOCKED = "locked"
-    """Somebody reads it, or stores in it, for longer than one may stand in the way."""
+    """Somebody reads it, or stores in it, for longer than one may stand in the way. What another version says, too."""
     BUSY = "busy"
     """Another session drops, or rollups are being refreshed."""
     GONE = "gone"
     YOUNG = "young"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Outcome":
+        return cls.LOCKED
 
 
 @dataclass(frozen=True, slots=True)

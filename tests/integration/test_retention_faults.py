@@ -263,6 +263,23 @@ def test_a_collector_drops_by_itself_and_again_after_what_stood_in_the_way(store
     assert sound(store, 4, 4)
 
 
+def test_what_nobody_thought_of_is_logged_and_the_collector_looks_again(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep(store, NOON)
+    roll_up(store.database)
+    one = retention(store)
+    del one.rule
+    with Retaining(retention=one, every=0.02):
+        until(lambda: "has no attribute 'rule'" in caplog.text, "it is told")
+        one.rule = ALL
+        until(lambda: not ask(store, LEFT), "the day is dropped")
+
+
+def test_an_outcome_of_a_later_version_is_asked_for_again() -> None:
+    assert Outcome("resting") is Outcome.LOCKED
+
+
 def test_the_command_collect_drops_as_its_settings_say(pipeline: Pipeline) -> None:
     with closing(Store(pipeline.database)) as store:
         keep(store, NOON, source="file", stamped=False)

@@ -82,6 +82,12 @@ def test_what_it_would_set_the_chart_takes(chart: Chart, tmp_path: Path, options
     assert ("Service", forward[-2].removeprefix("service/")) in render.objects
 
 
+def test_grafana_looks_for_data_sources_where_the_chart_puts_them(tmp_path: Path) -> None:
+    lines = kind_up("--dry-run", "--monitoring", PATH=folder_of(tmp_path / "bare")).stdout.splitlines()
+    (stack,) = [line for line in lines if "kube-prometheus-stack" in line]
+    assert "--set grafana.sidecar.datasources.searchNamespace=ALL" in stack
+
+
 def test_no_password_is_in_a_command(tmp_path: Path) -> None:
     dry = kind_up("--dry-run", "--external-db", PATH=folder_of(tmp_path / "bare"))
     assert "--env POSTGRES_PASSWORD --env" in dry.stdout

@@ -81,6 +81,14 @@ def test_servers_of_ones_own_are_installed_as_typed(chart: Chart) -> None:
         assert secret["items"][0]["key"] in made[secret["name"]]
 
 
+def test_nothing_is_made_by_chance_with_the_secrets_that_gitops_needs() -> None:
+    block = PROSE.partition("## GitOps")[2].partition("```yaml\n")[2].partition("```")[0]
+    values = deep(yaml.safe_load(block), {"monitoring": {"enabled": True}})
+    first, second = (Chart(HELM_CHART)(values) for _ in range(2))
+    assert first.objects == second.objects
+    assert {name for kind, name in first.objects if kind == "Secret"} == set()
+
+
 def test_probes_are_asked_so_that_a_refusal_is_seen(chart: Chart) -> None:
     """kubectl's proxy makes of a 503 "the server is currently unable to handle the request", without its text."""
     assert "/readyz" in PROSE

@@ -116,6 +116,9 @@ values.schema.json.
 {{- if and $ingress.enabled (not $ingress.hosts) -}}
 {{- include "telemetry.refuse" (list "api.ingress.hosts" "the ingress needs a host; set api.ingress.hosts=[telemetry.example.org], or api.ingress.enabled=false") -}}
 {{- end -}}
+{{- if and $ingress.enabled (ne ($ingress.path | default "/") "/") (not $ingress.annotations) -}}
+{{- include "telemetry.refuse" (list "api.ingress.path" (printf "the API knows no path %s and would answer 404; leave it at / with a host of its own, or set the api.ingress.annotations by which your controller takes it off" $ingress.path)) -}}
+{{- end -}}
 {{- include "telemetry.validateRoute" ($api.httpRoute | default dict) -}}
 {{- end }}
 

@@ -107,6 +107,11 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"api": {"auth": {"enabled": False, "existingSecret": "a"}}}, "api.auth.existingSecret", "api.auth.enabled=true"),
     ({"api": {"auth": {"enabled": False}, "corsOrigins": ["*"]}}, "api.corsOrigins", "name the origins"),
     ({"api": {"ingress": {"enabled": True}}}, "api.ingress.hosts", "api.ingress.hosts=["),
+    (
+        {"api": {"ingress": {"enabled": True, "hosts": ["t.example.org"], "path": "/telemetry"}}},
+        "api.ingress.path",
+        "api.ingress.annotations",
+    ),
     ({"api": {"httpRoute": {"enabled": True}}}, "api.httpRoute.parentRefs", "api.httpRoute.gateway.className"),
     (
         {"api": {"httpRoute": {"enabled": True, "gateway": {"className": "a"}}}},

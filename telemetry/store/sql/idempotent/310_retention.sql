@@ -116,6 +116,31 @@ SET search_path = pg_catalog, pg_temp AS $$
     )
 $$;
 
+-- Lock a chunk of samples for oneself; an error when it is not to be had within the patience. Tried for moments, with
+-- pauses: everyone who comes meanwhile waits behind a lock that is waited for.
+CREATE OR REPLACE FUNCTION lock_for_drop(part regclass, plain boolean, patience interval) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    until timestamptz := clock_timestamp() + patience;
+BEGIN
+    LOOP
+        BEGIN
+            IF plain THEN
+                LOCK TABLE ONLY public.samples IN ACCESS EXCLUSIVE MODE;
+            END IF;
+            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', part);
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            IF clock_timestamp() > until THEN
+                RAISE;
+            END IF;
+            PERFORM pg_sleep(0.5);
+        END;
+    END LOOP;
+END
+$$;
+
 -- What became of one chunk of samples: dropped (and of how many readings), young, kept (it has readings with times of
 -- their source, and only those that were stamped are to go), gone, busy (another session drops, or rollups are being
 -- refreshed), or waiting (for a refresh). A lock that is not to be had in time is an error, and nothing has changed.
@@ -134,7 +159,6 @@ DECLARE
     numbers bigint[];
     counts bigint[];
     explained bigint;
-    until timestamptz;
 BEGIN
     IF latest > clock_timestamp() - INTERVAL '24 hours' THEN  -- not keep: '-12 months 361 days' compares as a day
         RAISE invalid_parameter_value USING MESSAGE = format('readings are kept for a day at least, not for %s', keep);
@@ -165,6 +189,13 @@ BEGIN
         RETURN;
     END IF;
 
+    -- Counting may take long, and would be for nothing where somebody is in the way, again and again. A lock that was had is
+    -- let go with the sub-transaction: to count, questions need not wait.
+    BEGIN
+        PERFORM public.lock_for_drop(part, plain, patience);
+        RAISE EXCEPTION USING ERRCODE = 'TE001';
+    EXCEPTION WHEN SQLSTATE 'TE001' THEN NULL;
+    END;
     EXECUTE format(
         'SELECT coalesce(array_agg(block), ''{}''), coalesce(array_agg(n), ''{}''), coalesce(sum(n), 0)
          FROM (SELECT block, count(*) AS n FROM public.samples WHERE time >= %L AND time < %L GROUP BY block) counted',
@@ -181,22 +212,7 @@ BEGIN
     PERFORM public.sum_dropped();
     explained := public.account_for_dropped(numbers, counts);
 
-    until := clock_timestamp() + patience;
-    -- Tried for moments, with pauses: everyone who comes meanwhile waits behind a lock that is waited for.
-    LOOP
-        BEGIN
-            IF plain THEN
-                LOCK TABLE ONLY public.samples IN ACCESS EXCLUSIVE MODE;
-            END IF;
-            EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', part);
-            EXIT;
-        EXCEPTION WHEN lock_not_available THEN
-            IF clock_timestamp() > until THEN
-                RAISE;
-            END IF;
-            PERFORM pg_sleep(0.5);
-        END;
-    END LOOP;
+    PERFORM public.lock_for_drop(part, plain, patience);
     PERFORM public.drop_chunk('public.samples', part, low, high);
     INSERT INTO public.dropped_chunks AS d (begins, ends, readings, orphans, dropped_at)
     VALUES (low, high, dropped, dropped - explained, clock_timestamp())
@@ -278,5 +294,6 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION account_for_dropped(bigint[], bigint[]), sum_dropped(), have_own_times(bigint[]) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION lock_for_drop(regclass, boolean, interval) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION drop_samples(oid, interval, boolean, interval), drop_rollup(oid, interval) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION drop_chunk(regclass, regclass, timestamptz, timestamptz) FROM PUBLIC;

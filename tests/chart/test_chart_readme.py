@@ -55,6 +55,11 @@ def test_every_link_leads_somewhere(link: str) -> None:
     assert link.startswith("https://") or (HELM_CHART / link).exists()
 
 
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:tests|scripts|helm-chart|telemetry)/[\w./-]+)", PROSE))))
+def test_every_file_that_is_named_is_there(path: str) -> None:
+    assert (HELM_CHART.parent / path).exists()
+
+
 def test_servers_of_ones_own_are_installed_as_typed(chart: Chart) -> None:
     part = PROSE.partition("## Servers of your own")[2].partition("```sh\n")[2].partition("```")[0]
     lines = part.replace("\\\n", " ").splitlines()

@@ -67,7 +67,7 @@ def create_app(*, database_url: str, options: ApiOptions | None = None) -> Flask
     requests.limit(app)
     problems.register(app)
     queueproblems.register(app)
-    probes.watch(app, patience=options.connection_wait)
+    probes.watch(app, patience=options.connection_wait + probes.PATIENCE)
     api = contract.Api(app)
     for noun in NOUNS:
         api.register_blueprint(noun)

@@ -30,11 +30,18 @@ _REMARK = "their file cannot be used as it is now; those that it held before sta
 """No reason to be unready: a mistake in a file that all replicas share would end them all."""
 _SHUT = "their file cannot be used, and this process never could read it: none is taken. The log says why"
 """Others that held some before still answer, so this one is to be asked by nobody."""
+PATIENCE = 1.0
+"""Seconds that a probe waits beyond those for a connection: so that it can tell why there is none."""
 
 
 def watch(app: Flask, *, patience: float) -> None:
-    """Have this app's dependencies checked when it is asked for; one check may take `patience` seconds."""
-    app.extensions[_READINESS] = Readiness(lambda: Report(tuple(_checks())), patience=patience)
+    """Have this app's dependencies checked when it is asked for; a probe waits `patience` seconds for a check."""
+
+    def check() -> Report:
+        with app.app_context():  # it runs in a thread of its own
+            return Report(tuple(_checks()))
+
+    app.extensions[_READINESS] = Readiness(check, patience=patience)
 
 
 @blueprint.route("/livez")

@@ -56,6 +56,20 @@ def test_it_starts_while_the_database_is_away_and_answers_once_it_is_there(
     assert api.client.get("/readyz").status_code == 200
 
 
+def test_whoever_asks_first_while_the_database_hangs_is_told_so(
+    database: Database, make_api: Callable[..., Api], proxies: list[Proxy]
+) -> None:
+    proxies.append(proxy := Proxy(port_of(database.reader)))
+    api = make_api(through(database.reader, proxy.port), connection_wait=0.1)
+    eventually(lambda: api.client.get("/readyz").status_code == 200, "a check in time")
+    proxy.stall()
+    for path in ("/readyz", "/healthz"):
+        response = api.client.get(path)
+        assert (response.status_code, "does not answer" in response.text) == (503, True)
+    proxy.heal()
+    eventually(lambda: api.client.get("/readyz").status_code == 200, "readiness after the database goes on")
+
+
 def test_a_cut_connection_is_replaced_before_anyone_notices(
     database: Database, make_api: Callable[..., Api], proxies: list[Proxy]
 ) -> None:

@@ -23,6 +23,14 @@ def _quantile(metric: str) -> str:
     return f"histogram_quantile(0.95, sum by (namespace, le) (rate({metric}_bucket[5m])))"
 
 
+def _gone(build_info: str) -> str:
+    """Namespaces in which a role was within a day, and is not. A target that is gone has no series to compare."""
+    return f"""
+        max by (namespace) (max_over_time({build_info}[{limit.REMEMBERED}]))
+        unless on (namespace) max by (namespace) ({build_info})
+        """
+
+
 _FILL = _any("telemetry_queue_depth_messages / telemetry_queue_capacity_messages")
 _DEPTH = _any("telemetry_queue_depth_messages")
 
@@ -177,5 +185,32 @@ ENDS: Final = (
     ),
 )
 
-PIPELINE: Final = QUEUE + COLLECTORS + ENDS
+PRESENCE: Final = (
+    Alert(
+        "TelemetryApiAbsent",
+        "critical",
+        _gone("telemetry_api_build_info"),
+        limit.USUAL,
+        "No API pod was there to be scraped for five minutes: queue, database and GPUs are watched by nobody.",
+        "Look at the API's pods, then whether Prometheus still reaches them; until then no other alert can be trusted.",
+    ),
+    Alert(
+        "TelemetryStreamerAbsent",
+        "critical",
+        _gone("telemetry_streamer_build_info"),
+        limit.USUAL,
+        "No streamer was there to be scraped for five minutes: nothing is read.",
+        "Start a streamer; look why the last ones ended. What a file has waits; what an exporter says now is missed.",
+    ),
+    Alert(
+        "TelemetryReadingsOld",
+        "warning",
+        f"({_any('telemetry_store_newest_reading_age_seconds')} > {limit.READING_AGE:g}) < {limit.READING_PAST:g}",
+        limit.USUAL,
+        "The newest reading of all GPUs is {{ $value | humanizeDuration }} old.",
+        "Follow the way from the source: streamers, queue, collectors; each has alerts of its own.",
+    ),
+)
+
+PIPELINE: Final = QUEUE + COLLECTORS + ENDS + PRESENCE
 """All of them, in the order in which a reading goes."""

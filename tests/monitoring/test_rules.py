@@ -16,12 +16,15 @@ from telemetry.monitoring.alerts import Alert
 from telemetry.monitoring.written import GROUPS, RULES, written
 from telemetry.runtime.measures import BY_NAME
 from tests.fixtures.promtool import Promtool
-from tests.monitoring.alert_cases import CASES, LIVE, XID, Case, board, queue, seen, store
+from tests.monitoring.alert_cases import CASES as OTHERS
+from tests.monitoring.alert_cases import LIVE, XID, Case, board, queue, seen, store
+from tests.monitoring.presence_cases import PRESENCE, pods
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm-chart"
 RULES_FILE = CHART / RULES
 ALERTS = {alert.name: alert for group in GROUPS.values() for alert in group}
+CASES = [*OTHERS, *PRESENCE]
 HEALTHY = (
     queue(
         depth_messages="400+0x60",
@@ -32,7 +35,9 @@ HEALTHY = (
         dead_messages_total="0+0x60",
         dead_letters="0+0x60",
     )
-    | store(dead_blocks="0+0x60", oldest_unsettled_age_seconds="0+0x60")
+    | store(dead_blocks="0+0x60", oldest_unsettled_age_seconds="0+0x60", newest_reading_age_seconds="3+0x60")
+    | pods("api", p="1+0x60")
+    | pods("streamer", p="1+0x60")
     | {
         'telemetry_redis_up{instance="a"}': "1+0x60",
         'telemetry_database_up{instance="a"}': "1+0x60",

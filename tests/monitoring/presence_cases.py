@@ -1,0 +1,60 @@
+"""What the alerts of absence are shown: roles that go, and readings that grow old. The others: `alert_cases`."""
+
+from __future__ import annotations
+
+from tests.monitoring.alert_cases import Case, quiet, store
+
+__all__ = ["PRESENCE"]
+
+
+def pods(role: str, namespace: str = "a", **values: str) -> dict[str, str]:
+    """Pods of a role by their name."""
+    return {
+        f'telemetry_{role}_build_info{{version="1",namespace="{namespace}",instance="{pod}",pod="{pod}"}}': there
+        for pod, there in values.items()
+    }
+
+
+OF_A = {"namespace": "a"}
+ALL_GONE = {"p": "1+0x10 stale", "q": "1+0x10 stale", "anew": "_x29 1+0x20"}
+
+PRESENCE = [
+    Case(
+        "TelemetryApiAbsent",
+        # that targets are known and do not answer makes no difference: their series end all the same
+        pods("api", **ALL_GONE) | pods("api", "b", p="1+0x60") | {'up{namespace="a",pod="p"}': "1+0x10 0+0x60"},
+        (16, 28),
+        (10, 15, 31),
+        "No API pod was there to be scraped for five minutes: queue, database and GPUs are watched by nobody.",
+        OF_A,
+    ),
+    Case(
+        "TelemetryApiAbsent",
+        pods("api", p="1+0x10 stale"),
+        (16, 600, 1400),
+        (1460,),
+        "No API pod was there to be scraped for five minutes: queue, database and GPUs are watched by nobody.",
+        OF_A,
+        title="for a day",
+    ),
+    quiet("TelemetryApiAbsent", "a pod of several is left, and one takes the place of another",
+          pods("api", p="1+0x10 stale", q="1+0x30 stale", r="_x30 1+0x20"), 16, 31, 45),
+    Case(
+        "TelemetryStreamerAbsent",
+        pods("streamer", **ALL_GONE) | pods("streamer", "b", p="1+0x60"),
+        (16, 28),
+        (10, 15, 31),
+        "No streamer was there to be scraped for five minutes: nothing is read.",
+        OF_A,
+    ),
+    Case(
+        "TelemetryReadingsOld",
+        store(newest_reading_age_seconds="301+60x9 300+0x9"),
+        (5, 9),
+        (4, 10),
+        "The newest reading of all GPUs is 10m 1s old.",
+    ),
+    quiet("TelemetryReadingsOld", "an export of last year, or a clock that is ahead",
+          store(newest_reading_age_seconds="86400+60x30") | {
+              'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),
+]  # fmt: skip

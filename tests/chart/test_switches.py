@@ -192,3 +192,18 @@ def test_an_image_is_named_by_tag_or_digest_for_all_or_for_one(chart: Chart) -> 
     assert images({"image": {"repository": "r/t", "tag": "1", "digest": digest}}) == [f"r/t@{digest}"] * 2
     assert images({"image": {"tag": "1"}, "streamer": {"image": "x/y:2"}}) == ["x/y:2", "telemetry-pipeline:1"]
     assert images({"image": {"digest": digest}, "streamer": {"image": {"tag": "3"}}})[0] == "telemetry-pipeline:3"
+
+
+def test_the_pod_of_helm_test_may_run_where_streamers_may(chart: Chart) -> None:
+    streamer = {
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "priorityClassName": "high",
+        "podSecurityContext": {"runAsNonRoot": True, "runAsUser": 20001, "seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    render = chart({"streamer": streamer})
+    pod = render["Pod", "telemetry-test"]["spec"]
+    theirs = render["Deployment", "telemetry-streamer"]["spec"]["template"]["spec"]
+    fields = ("nodeSelector", "tolerations", "priorityClassName", "securityContext")
+    assert {name: pod[name] for name in fields} == {name: theirs[name] for name in fields}
+    assert pod["securityContext"]["runAsUser"] == 20001

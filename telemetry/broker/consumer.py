@@ -117,6 +117,13 @@ class Consumer:
         why = "" if connected else self._why or "not connected yet"
         return ConsumerStatus(self.name, connected, self.turned_ago(), self._draining, self.heart.beating, why)
 
+    def hold(self) -> None:
+        """Say for the loop that it waits on purpose, from any thread: what `Batch.hold` does from within it.
+
+        For who knows that the call in which the loop hangs is an outage's. Good for the `stall_limit`.
+        """
+        self.heart.turn()
+
     def _start(self) -> None:
         if self._closed:
             raise BrokerClosed(f"consumer {self.name} is closed")

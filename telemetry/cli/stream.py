@@ -28,6 +28,7 @@ from telemetry.cli.wiring import (
     topic_of,
     wait_for_database,
     wait_for_queue,
+    waits_for,
 )
 from telemetry.config import ConfigError
 from telemetry.runtime.backoff import Backoff
@@ -128,7 +129,7 @@ def stream(as_json: bool, **values: Any) -> int:
         log_event(log, logging.INFO, "opened the source", stream=name, readings=source.length)
         if not (wait_for_database(session, health, stop) and wait_for_queue(topic, health, stop)):
             return 1 if values["once"] else 0
-        with topic.producer() as producer:
+        with topic.producer() as producer, waits_for(session, health):
             done = _streamer(values, source, name, session, producer, health, metrics, stop).run()
         log_event(log, logging.INFO, "stopped streaming", stream=name, why=stop.reason or "all is settled")
         if not values["once"]:
@@ -151,7 +152,8 @@ def account_of(session: Session, stream: str, health: Health, stop: Stop) -> Acc
     while True:
         health.turned()
         try:
-            return next(iter(Accounts(session=session).of(stream)), None)
+            with waits_for(session, health):
+                return next(iter(Accounts(session=session).of(stream)), None)
         except (StoreUnavailable, StoreBusy) as error:
             log_event(log, logging.WARNING, "waiting for the database to say what became of the source", error=error)
             if backoff.wait(stop):

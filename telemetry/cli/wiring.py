@@ -16,6 +16,7 @@ from telemetry.runtime.health import Health, HealthServer
 from telemetry.runtime.logs import configure_logs, log_event
 from telemetry.runtime.metrics import CollectorMetrics, RoleMetrics, StreamerMetrics
 from telemetry.runtime.stop import Stop
+from telemetry.runtime.waits import Waits
 from telemetry.store.errors import StoreDenied, StoreError, StoreUnavailable
 from telemetry.store.peers import PREFIX
 from telemetry.store.schema import check_migrated
@@ -136,12 +137,25 @@ def health_server(values: Values, health: Health, metrics: RoleMetrics) -> Itera
 
 def wait_for_database(session: Session, health: Health, stop: Stop) -> Tier | None:
     """The tier, as soon as the database is reached and migrated; None when stopped. StoreDenied at once."""
+    with waits_for(session, health):
+        tier = _tier(session, health, stop)
+    if tier is not None:
+        health.ready("database", True)
+    return tier
+
+
+def waits_for(session: Session, health: Health) -> Waits:
+    """To be entered by who uses the session in its loop, so that a database that hangs restarts nobody."""
+    return Waits(health=health, name="database", why=lambda: session.waiting)
+
+
+def _tier(session: Session, health: Health, stop: Stop) -> Tier | None:
     backoff = Backoff(first=0.2, cap=3.0)
     while True:
         health.turned()
         try:
             with session.use() as connection:
-                tier = check_migrated(connection)
+                return check_migrated(connection)
         except StoreDenied:
             raise
         except StoreUnavailable as error:
@@ -151,9 +165,6 @@ def wait_for_database(session: Session, health: Health, stop: Stop) -> Tier | No
             log_event(log, logging.WARNING, "waiting for the database", error=error)
             if backoff.wait(stop):
                 return None
-        else:
-            health.ready("database", True)
-            return tier
 
 
 def wait_for_queue(topic: Topic, health: Health, stop: Stop) -> bool:

@@ -20,7 +20,8 @@ the servers answered at the start is not enough."""
 LOOK_EVERY = 0.5
 """Seconds between looks at the workers."""
 STALLED = 60.0
-"""Seconds without a turn after which a worker counts as stuck; the process is then no longer live."""
+"""Seconds without a turn after which a worker counts as stuck, if no outage explains it; the process is then no longer
+live."""
 
 REMEDY = (
     "messages are held, none is dead-lettered. Mend the cause (the schema, a trigger, the version) and they are stored,"
@@ -41,8 +42,9 @@ class Collector:
         health: Health,
         metrics: CollectorMetrics,
         stop: Stop,
+        stalled: float = STALLED,
     ) -> None:
-        self.workers, self.breaker, self.watch = workers, breaker, watch
+        self.workers, self.breaker, self.watch, self.stalled = workers, breaker, watch, stalled
         self.health, self.metrics, self.stop = health, metrics, stop
         self._failed = self._told = False
 
@@ -72,15 +74,27 @@ class Collector:
 
     def _look(self) -> None:
         status = [worker.consumer.status for worker in self.workers]
-        if all(one.turned_ago < STALLED for one in status):
-            self.health.turned()
+        self._look_at_database(all(one.turned_ago < self.stalled for one in status))
         away = [f"{one.name}: {one.why}" for one in status if not one.connected]
         self.health.ready("queue", not away, "; ".join(away))
-        outage = next((worker.outage for worker in self.workers if worker.outage), self.watch.why)
-        if outage is not None:
-            self.health.ready("database", not outage, outage)
         self._report_flood(self.breaker.why)
         self.health.ready("draining", not self.stop.is_set(), self.stop.reason)
+
+    def _look_at_database(self, turning: bool) -> None:
+        """A worker that waits for a database that is away is not stuck: a restart would only wait at another place.
+
+        It keeps its leases while nobody gets an answer. When its own statement hangs alone, perhaps others fare better.
+        """
+        away = self.watch.why
+        if away:
+            for worker in self.workers:
+                if worker.waiting:
+                    worker.consumer.hold()
+        outage = next((why for worker in self.workers if (why := worker.outage or worker.waiting)), away)
+        if turning or outage:
+            self.health.turned()
+        if outage is not None:
+            self.health.ready("database", not outage, outage)
 
     def _report_flood(self, why: str) -> None:
         """At the probe as long as it lasts, and in the log once: `telemetry up` has no probes of collectors."""

@@ -22,8 +22,8 @@ LATE = 15.0
 class Watch:
     """Asks every few seconds, from entering the `with` to its end."""
 
-    def __init__(self, *, session: Session, every: float = WATCH_EVERY) -> None:
-        self.session, self.every = session, every
+    def __init__(self, *, session: Session, every: float = WATCH_EVERY, late: float = LATE) -> None:
+        self.session, self.every, self.late = session, every, late
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-watch", daemon=True)
         self._why: str | None = None
@@ -34,7 +34,7 @@ class Watch:
         """Why the database cannot be used, "" when it can; None before the first answer."""
         asked = self._asked
         waiting = 0.0 if asked is None else time.monotonic() - asked
-        return f"the database has not answered for {waiting:.0f} s" if waiting > LATE else self._why
+        return f"the database has not answered for {waiting:.0f} s" if waiting > self.late else self._why
 
     def _run(self) -> None:
         try:

@@ -79,6 +79,11 @@ class Worker:
         """Why the database cannot be used, while this worker waits for it."""
         return self.patience.outage
 
+    @property
+    def waiting(self) -> str:
+        """That a statement of this worker hangs, "" when none does."""
+        return self.writer.session.waiting
+
     def run(self) -> None:
         """Work until the stop, then hand back what is not begun."""
         with self.consumer:

@@ -5,6 +5,7 @@ ours. What does not: any question (the other modules), the API's pool (`reader`)
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
 from telemetry.store.errors import StoreError, translate
 
@@ -84,8 +86,19 @@ def with_options_of(url: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**parameters, "options": f"{own} {parameters['options']}"} if own else dict(parameters)
 
 
+LATE = 20.0
+"""Seconds without an answer that an owner's silence is explained by: above a wait for a lock, by default, and above
+what connecting may take, twice."""
+
+_ANSWERED = (TransactionStatus.IDLE, TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+
 class Session:
-    """A connection in autocommit that its owner (one thread) uses; `generation` counts how often it was made anew."""
+    """A connection in autocommit that its owner (one thread) uses; `generation` counts how often it was made anew.
+
+    A statement waits for its answer without end: to give it up would give up what is held, and a server that hangs
+    does not hear of it. So others must be able to see it: `waiting`, from any thread; `late` is in seconds.
+    """
 
     def __init__(
         self,
@@ -95,22 +108,36 @@ class Session:
         lock_timeout: float = 15.0,
         statement_timeout: float = 0.0,
         connect_timeout: float = 5.0,
+        late: float = LATE,
     ) -> None:
-        self.url, self.name = url, name
+        self.url, self.name, self.late = url, name, late
         self.generation = 0
         self._parameters = parameters(
             name, connect_timeout=connect_timeout, lock_timeout=lock_timeout, statement_timeout=statement_timeout
         )
         self._connection: Connection | None = None
+        self._since: float | None = None  # somebody is inside `use`
+
+    @property
+    def waiting(self) -> str:
+        """That the owner waits for the server, and has for long; "" when not. Its own work inside `use` is no wait."""
+        since, connection = self._since, self._connection
+        if since is None or (waited := time.monotonic() - since) <= self.late:
+            return ""
+        if connection is not None and connection.info.transaction_status in _ANSWERED:
+            return ""
+        return f"the database has not answered for {waited:.0f} s"
 
     @contextmanager
     def use(self) -> Iterator[Connection]:
         """The open connection. Errors come out as StoreError; a broken connection is replaced at the next use."""
+        before, self._since = self._since, time.monotonic()
         try:
             yield self._open()
         except psycopg.Error as error:
             raise translate(error) from error
         finally:
+            self._since = before
             if self._connection is not None and self._connection.broken:
                 self.close()
 

@@ -1,0 +1,256 @@
+"""Roles whose database hangs, or who hang themselves: who is live, who is ready, and who keeps what it has.
+
+What does not live here: servers that refuse or are gone, which answer at once (`test_cli_health`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from telemetry.block import Block
+from telemetry.broker import FloodBreaker
+from telemetry.cli.wiring import wait_for_database, waits_for
+from telemetry.runtime.clock import SystemClock
+from telemetry.runtime.health import Health
+from telemetry.runtime.metrics import StreamerMetrics
+from telemetry.runtime.stop import Stop
+from telemetry.store.deadblocks import DeadBlocks
+from telemetry.store.ledger import Ledger
+from telemetry.store.session import Session
+from telemetry.streamer.pace import Pace
+from telemetry.streamer.publishing import Publishing
+from telemetry.streamer.sources.csvfile import CsvSource
+from telemetry.streamer.streamer import Streamer
+from tests.fixtures.collectors import Collecting
+from tests.fixtures.ledger import Store, a_block
+from tests.fixtures.pipeline import SAMPLE, Pipeline, get
+from tests.fixtures.process import eventually, health_of
+from tests.fixtures.wait import until
+
+LIMIT = 1.5
+"""Seconds without a turn that a loop may take here; above the time between two looks at it."""
+LATE = 0.3
+"""Seconds without an answer that count as a hang here."""
+UNANSWERED = "[-] database: the database has not answered for"
+
+
+class StuckBreaker(FloodBreaker):
+    """Keeps a worker after its first stored message, as a fault of ours would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def done(self, messages: int = 1) -> None:
+        """Do not come back."""
+        self.let_go.wait(60)
+        super().done(messages)
+
+
+class StuckSource(CsvSource):
+    """Keeps a streamer at its first block."""
+
+    let_go = threading.Event()
+
+    def block(self, source: str, first_row: int, rows: int, time0: int | None) -> Block:
+        """Do not come back."""
+        self.let_go.wait(60)
+        return super().block(source, first_row, rows, time0)
+
+
+def outlives(health: Health, limits: float) -> bool:
+    """Whether it is live all the while."""
+    end = time.monotonic() + limits * LIMIT
+    until(lambda: time.monotonic() > end or not health.liveness().ok)
+    return health.liveness().ok
+
+
+def all_ready(healths: Sequence[str]) -> bool:
+    """Whether all of these probes say so."""
+    return all(get(f"{health}/readyz")[0] == 200 for health in healths)
+
+
+@contextmanager
+def streaming(collecting: Collecting, session: Session, source: CsvSource, health: Health) -> Iterator[None]:
+    """A streamer, as the command puts it together."""
+    stop = Stop()
+    source.open()
+    with collecting.topic.producer() as producer, waits_for(session, health):
+        ledger = Ledger(session=session, source="s", length=None, stamped=True)
+        publishing = Publishing(
+            source=source,
+            ledger=ledger,
+            dead=DeadBlocks(session=session),
+            producer=producer,
+            max_bytes=1 << 20,
+            metrics=StreamerMetrics(),
+            health=health,
+            stop=stop,
+        )
+        pace = Pace(rate=100, block_rows=10, clock=SystemClock())
+        streamer = Streamer(
+            ledger=ledger, publishing=publishing, pace=pace, per_record=1, health=health, stop=stop, clock=SystemClock()
+        )
+        thread = threading.Thread(target=streamer.run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set("the test is over")
+            thread.join(30)
+            source.close()
+    assert not thread.is_alive()
+
+
+@pytest.mark.slow
+def test_a_collector_whose_database_hangs_is_live_and_unready_and_keeps_its_leases(collecting: Collecting) -> None:
+    url, proxy = collecting.store.proxied()
+    running = collecting.collect(url=url, stall_limit=LIMIT, late=LATE)
+    collecting.reserved(4, 4)
+    collecting.publish(a_block())
+    collecting.drained()
+    proxy.stall()
+    collecting.publish(a_block(first_row=4))
+    collecting.in_hand(1)
+    until(lambda: UNANSWERED in running.health.readiness().text())
+    rival = collecting.collect()  # would take over what is not held
+    assert outlives(running.health, 3)
+    assert rival.ready
+    assert not running.ready
+    collecting.in_hand(1)
+    proxy.heal()
+    collecting.drained()
+    until(lambda: running.ready)
+    assert len(collecting.store.values()) == 8
+    assert collecting.topic.stats().redelivered == 0
+
+
+@pytest.mark.slow
+def test_a_collector_whose_own_statement_hangs_alone_is_live_and_its_messages_go_to_others(
+    collecting: Collecting,
+) -> None:
+    url, proxy = collecting.store.proxied()
+    running = collecting.collect(url=url, stall_limit=LIMIT, late=LATE)
+    collecting.reserved(4)
+    hold = proxy.hold(b"COPY samples")
+    collecting.publish(a_block())
+    assert hold.wait(30)
+    until(lambda: UNANSWERED in running.health.readiness().text())
+    assert outlives(running.health, 3)
+    rival = collecting.collect()
+    collecting.drained()
+    until(lambda: running.ready)  # the rival ended the session that hung
+    assert outlives(running.health, 1)
+    assert len(collecting.store.values()) == 4
+    assert collecting.topic.stats().redelivered == 1
+    assert rival.health.seen == [False, True]
+
+
+def test_a_worker_that_is_stuck_while_the_servers_answer_is_not_live_until_it_goes_on(collecting: Collecting) -> None:
+    breaker = StuckBreaker()
+    running = collecting.collect(breaker=breaker, stall_limit=LIMIT, late=LATE)
+    collecting.reserved(4)
+    collecting.publish(a_block())
+    until(lambda: not running.health.liveness().ok)
+    assert "[+] database ok" in running.health.readiness().text()
+    breaker.let_go.set()
+    until(lambda: running.health.liveness().ok)
+    collecting.drained()
+
+
+@pytest.mark.slow
+def test_a_streamer_whose_database_hangs_is_live_and_unready_until_it_answers(collecting: Collecting) -> None:
+    url, proxy = collecting.store.proxied()
+    health = Health(expects=("database", "queue"), live_limit=LIMIT)
+    session = collecting.store.session("streamer", url=url, late=LATE)
+    with streaming(collecting, session, CsvSource(path=SAMPLE, times=False), health):
+        until(lambda: health.readiness().ok)
+        proxy.stall()
+        until(lambda: UNANSWERED in health.readiness().text())
+        assert outlives(health, 3)
+        assert not health.readiness().ok
+        proxy.heal()
+        until(lambda: health.readiness().ok)
+        assert outlives(health, 1)
+
+
+def test_a_streamer_that_is_stuck_while_the_servers_answer_is_not_live_until_it_goes_on(collecting: Collecting) -> None:
+    health = Health(live_limit=LIMIT)
+    source = StuckSource(path=SAMPLE, times=False)
+    with streaming(collecting, collecting.store.session("streamer", late=LATE), source, health):
+        until(lambda: not health.liveness().ok)
+        source.let_go.set()
+        until(lambda: health.liveness().ok)
+
+
+def test_a_role_whose_database_hangs_at_its_start_is_live_and_waits(store: Store) -> None:
+    url, proxy = store.proxied()
+    health, stop = Health(expects=("database",), live_limit=LIMIT), Stop()
+    session = store.session(url=url, late=LATE)
+    hold = proxy.hold(b"pg_settings")  # the first statement of a connection
+    thread = threading.Thread(target=wait_for_database, args=(session, health, stop))
+    thread.start()
+    assert hold.wait(30)
+    until(lambda: UNANSWERED in health.readiness().text())
+    assert outlives(health, 2)
+    proxy.heal()
+    until(lambda: health.readiness().ok)
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_a_session_says_that_it_waits_only_while_the_server_owes_it_an_answer(store: Store) -> None:
+    session = store.session(late=0)
+    assert session.waiting == ""
+
+    def ask() -> None:
+        with session.use() as connection:
+            connection.execute("SELECT pg_advisory_lock(1)")
+
+    with store.session().use() as other:
+        other.execute("SELECT pg_advisory_lock(1)")
+        thread = threading.Thread(target=ask)
+        thread.start()
+        until(lambda: session.waiting)
+        other.execute("SELECT pg_advisory_unlock(1)")
+        thread.join(30)
+    assert session.waiting == ""
+    with session.use() as connection:
+        connection.execute("SELECT 1")
+        assert session.waiting == ""  # what is done with the answer is no wait
+
+
+@pytest.mark.costly
+@pytest.mark.timeout(400)
+def test_a_database_that_hangs_for_minutes_restarts_no_role(pipeline: Pipeline, store: Store) -> None:
+    url, proxy = store.proxied()
+    with ExitStack() as ends:
+        ends.callback(proxy.heal)
+        roles = [
+            pipeline.begin("stream", "--csv", SAMPLE, "--rate", 100, "--health-port", 0, TELEMETRY_DATABASE_URL=url),
+            pipeline.begin("collect", "--workers", 2, "--health-port", 0, TELEMETRY_DATABASE_URL=url),
+        ]
+        healths = [health_of(role) for role in roles]
+        eventually(lambda: all_ready(healths), "readiness")
+        pipeline.wait_until_settled(1)
+        proxy.stall()
+        end, dead = time.monotonic() + 150, set[str]()  # beyond twice the limit
+        while time.monotonic() < end:
+            dead |= {health for health in healths if get(f"{health}/livez")[0] != 200}
+            time.sleep(1)
+        assert not dead
+        for health in healths:
+            status, text = get(f"{health}/readyz")
+            assert status == 503
+            assert UNANSWERED in text
+        settled = pipeline.settled()
+        proxy.heal()
+        eventually(lambda: all_ready(healths), "readiness again")
+        pipeline.wait_until_settled(settled + 1)
+        assert pipeline.topic.stats().redelivered == 0
+        assert not dead | {health for health in healths if get(f"{health}/livez")[0] != 200}

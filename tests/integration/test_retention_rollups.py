@@ -19,6 +19,7 @@ from telemetry.store.questions.fleet import Fleet
 from telemetry.store.questions.integrals import Integrator
 from telemetry.store.questions.rollups import BUCKETS
 from telemetry.store.questions.selection import Selection
+from telemetry.store.questions.state import state_upto
 from telemetry.store.questions.steps import StepReader
 from telemetry.store.retention import Outcome, Rule
 from telemetry.store.tiers import Tier
@@ -183,8 +184,12 @@ def test_rollups_go_when_they_are_to_and_only_after_their_samples(new_database: 
         fill(store.database, readings, source="stamped", stamped=True)
         roll_up(store.database)
         assert went(store, Rule(keep=1_000 * WEEK, stamped_only=True, rollups=WEEK)) == []
+        assert went(store, STAMPED) == [("samples", 0)]
+        told = state_upto(pool, DAY0 + DAY)
+        assert state_upto(pool, DAY0 + DAY) == told
         rule = Rule(keep=WEEK, stamped_only=True, rollups=WEEK)
-        assert went(store, rule) == [("samples", 0), ("rollup_minute", 0), ("rollup_hour", -7)]
+        assert went(store, rule) == [("rollup_minute", 0), ("rollup_hour", -7)]
+        assert state_upto(pool, DAY0 + DAY) not in (told, None)
         roll_up(store.database)
         assert len(asked.steps(question(Aggregate.AVG, step=MINUTE, **FIRST_DAY), most=10).time) == 0
         assert len(asked.steps(question(Aggregate.AVG, step=HOUR, **FIRST_DAY), most=10).time) == 0

@@ -11,7 +11,7 @@
 -- Of a source whose readings are stamped when they are read, the next reservation begins at its next_time or later:
 -- beyond `end` its cursor may move on, and so may blocks whose first reading is beyond it. Clocks decide nothing.
 --
--- Retention drops partitions, or chunks. What is changed by hand is seen within the hour, and when the server starts anew.
+-- Retention drops partitions, or chunks, of samples and of rollups. What is changed by hand is seen within the hour, and when the server starts anew.
 SELECT encode(sha256(convert_to(json_build_array(
     (SELECT json_agg(json_build_array(p.stream_id, CASE
                 WHEN p.next_time > %(end)s AND (SELECT b.time0 IS NOT NULL FROM blocks b WHERE b.source = p.stream_id
@@ -22,6 +22,7 @@ SELECT encode(sha256(convert_to(json_build_array(
      FROM blocks b WHERE b.settled_at IS NULL AND (b.time0 IS NULL OR b.time0 <= %(end)s)),
     (SELECT json_agg(d.id ORDER BY d.id) FROM dead_blocks d),
     (SELECT json_agg(i.inhrelid::bigint ORDER BY i.inhrelid) FROM pg_inherits i WHERE i.inhparent = 'samples'::regclass),
+    (SELECT json_agg(c.chunk::oid::bigint ORDER BY c.chunk::oid) FROM rollup_chunks() c),
     pg_postmaster_start_time(),
     date_trunc('hour', statement_timestamp())
 )::text, 'UTF8')), 'hex')

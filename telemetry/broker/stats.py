@@ -48,6 +48,13 @@ class TopicStats:
     memory_bytes: int | None
     consumers: tuple[ConsumerStats, ...]
 
+    def heard(self, within: float) -> int:
+        """Consumers that gave a sign of life within so many seconds.
+
+        One that was killed stays a member for as long as it owns messages: until somebody takes them over.
+        """
+        return sum(one.idle <= within for one in self.consumers)
+
     def rates(self, earlier: "TopicStats") -> tuple[float, float]:
         """(in, out) in rows per second since an earlier record; 0 when the totals began anew meanwhile."""
         seconds = self.time - earlier.time

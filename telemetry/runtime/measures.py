@@ -170,7 +170,7 @@ QUEUE = (
         _gauge(
             "oldest_age_seconds", "Age of the oldest message, 0 when there is none: above the lease somebody is stuck."
         ),
-        _gauge("consumers", "Collector workers known to the queue: 0 means that nobody stores."),
+        _gauge("consumers", "Collector workers heard of within a minute: 0 means that nobody stores."),
         _gauge(
             "consumer_idle_seconds",
             "Silence of the worker that was quiet longest: above the lease it is dead or stopped.",

@@ -9,6 +9,7 @@ import pytest
 from telemetry.broker import Topic
 from tests.fixtures.broker import Loop, MakeTopic
 from tests.fixtures.servers_redis import Server
+from tests.fixtures.wait import until
 
 pytestmark = pytest.mark.usefixtures("real_server")  # what fakeredis can tell, publish and consume show
 
@@ -52,6 +53,18 @@ def test_entries_put_in_by_hand_are_counted_too(topic: Topic, server: Server) ->
         leases.take(2)
         stats = topic.stats()
         assert (stats.in_flight_rows, stats.waiting_rows) == (12, 0)
+
+
+def test_a_killed_consumer_that_owns_messages_stays_a_member_and_is_heard_of_no_more(topic: Topic) -> None:
+    publish(topic, "a", "b")
+    dead = topic.consumer()
+    Loop(dead).next()
+    dead.abandon()
+    until(lambda: topic.stats().heard(within=0.1) == 0, "its silence")
+    assert [one.pending for one in topic.stats().consumers] == [2]
+    with topic.consumer() as consumer:
+        Loop(consumer).next()
+        until(lambda: topic.stats().heard(within=0.1) == 1, "a sign of the one that lives")
 
 
 def test_rates_come_from_two_looks(topic: Topic) -> None:

@@ -12,6 +12,10 @@ from webapi.scraped.glance import Glance
 PATIENCE = 2.5
 """Seconds for both looks: Prometheus gives a scrape ten, or as many as lie between two of them."""
 
+HEARD = 60.0
+"""Seconds for which a consumer counts as alive: four leases. One that lives gives a sign every second, one that is in a
+transaction every quarter of its lease."""
+
 _QUEUE = "telemetry_queue_"
 _STORE = "telemetry_store_"
 
@@ -51,7 +55,7 @@ def _of_queue(stats: TopicStats) -> dict[str, float]:
         "in_flight_rows": stats.in_flight_rows,
         "capacity_messages": stats.capacity,
         "oldest_age_seconds": stats.oldest_age or 0.0,
-        "consumers": len(stats.consumers),
+        "consumers": stats.heard(within=HEARD),
         "consumer_idle_seconds": max((one.idle for one in stats.consumers), default=None),
         "dead_letters": stats.dead_letters,
         "memory_bytes": stats.memory_bytes,

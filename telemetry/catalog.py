@@ -235,7 +235,8 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for
 RENAMED: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _renamed(METRICS)})
 """The same metrics under the names of DCGM 4.6 and later, with the factor back to the classic unit."""
 
-_INDEX: Final = dict(_spellings({**METRICS, **RENAMED}))
+SPELLINGS: Final[Mapping[str, Metric]] = MappingProxyType(dict(_spellings({**METRICS, **RENAMED})))
+"""Every name that `lookup` takes, in capitals and without blanks around."""
 
 
 def lookup(name: str) -> Metric | None:
@@ -245,7 +246,7 @@ def lookup(name: str) -> Metric | None:
     `DCGM_FI_`, `DCGM_FI_DEV_` or `DCGM_FI_PROF_`. A renamed metric keeps its own name and carries the
     factor: `lookup("sm_clock_hertz")` has canonical `DCGM_FI_DEV_SM_CLOCK`, unit MHz, factor 1e-6.
     """
-    return _INDEX.get(name.strip().upper())
+    return SPELLINGS.get(name.strip().upper())
 
 
 XID_TEXT: Final[Mapping[int, Xid]] = MappingProxyType(

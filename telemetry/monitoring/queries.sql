@@ -4,9 +4,11 @@
 -- range is long. A board with MIG instances has a row in gpus for each of them, and one id.
 
 -- name: names_of
+-- Numbers of these metrics, under whatever name, with the factor to the classic unit of each.
 (SELECT metric, canonical, :factor AS factor FROM metrics WHERE canonical IN (:texts))
 
 -- name: only_of
+-- The same numbers as an array: known before samples are read, so that only their part is.
 ANY (ARRAY(SELECT metric FROM metrics WHERE canonical IN (:texts)))
 
 -- name: steps_of

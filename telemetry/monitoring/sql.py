@@ -10,7 +10,7 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from telemetry.catalog import RENAMED, XID_TEXT
+from telemetry.catalog import SPELLINGS, XID_TEXT
 from telemetry.monitoring import thresholds as limit
 from telemetry.monitoring.units import metric
 
@@ -34,6 +34,7 @@ _PLACE = re.compile(r"\$\{[^}]*\}|(?<!:):([a-z_]+)")
 _FLEET = "g.hostname IN (${host:sqlstring}) AND g.model_name IN (${model:sqlstring})"
 _LOADS = "coalesce(nullif(w.namespace, ''), '(none)') IN (${namespace:sqlstring})"
 _CHOSEN = "g.hostname = ${host:sqlstring} AND g.id IN (${gpu:sqlstring})"
+_SPELLED = r"upper(btrim(name, E' \t\n\r\f\v'))"
 _BOARD = "(g.hostname || ' / GPU ' || g.gpu_id || coalesce(' / MIG ' || nullif(g.labels ->> 'GPU_I_ID', ''), ''))"
 
 
@@ -47,8 +48,8 @@ def fill(name: str, *metrics: str, **words: str) -> str:
         "loads": _LOADS,
         "chosen": _CHOSEN,
         "board": _BOARD,
-        "names": _names(*metrics),
-        "only": _only(*metrics),
+        "texts": ", ".join(_text(metric(name).name) for name in metrics),
+        "factor": _factor(*metrics),
         "first": _text(metrics[0]) if metrics else "",
         "silence": f"{limit.GPU_SILENCE:g}",
         "idle_util": f"{limit.IDLE_UTIL:g}",
@@ -57,6 +58,7 @@ def fill(name: str, *metrics: str, **words: str) -> str:
         "reasons": ", ".join(f"({mask}, {_text(reason)})" for mask, reason in _REASONS.items()),
     }
     boards = {"boards": _CHOSEN if name.startswith("board_") else _FLEET}
+    usual |= {part: _put(f"{part}_of", **usual) for part in ("names", "only")}
     read = {part: _put(f"{part}_of", **usual, **boards) for part in ("steps", "whole", "newest")}
     return _put(name, **usual, **read, **words)
 
@@ -65,19 +67,11 @@ def _put(name: str, **given: str) -> str:
     return _PLACE.sub(lambda found: given[found[1]] if found[1] else found[0], _statements()[name])
 
 
-def _names(*metrics: str) -> str:
-    """Numbers of these metrics, under whatever name, with the factor to the classic unit of each."""
-    texts = ", ".join(_text(metric(name).name) for name in metrics)
-    newer = [one for one in RENAMED.values() if one.canonical in metrics and one.factor != 1]
-    cases = "".join(f" WHEN {_text(one.name)} THEN {one.factor!r}" for one in newer)
-    factor = f"CASE name{cases} ELSE 1 END" if newer else "1"
-    return _put("names_of", factor=factor, texts=texts)
-
-
-def _only(*metrics: str) -> str:
-    """The same numbers as an array: known before samples are read, so that only their part is."""
-    texts = ", ".join(_text(metric(name).name) for name in metrics)
-    return _put("only_of", texts=texts)
+def _factor(*metrics: str) -> str:
+    """To the classic unit of each of these metrics, however its source spells it: as `catalog.lookup` takes it."""
+    newer = {name: one.factor for name, one in SPELLINGS.items() if one.canonical in metrics and one.factor != 1}
+    cases = "".join(f" WHEN {_text(name)} THEN {factor!r}" for name, factor in newer.items())
+    return f"CASE {_SPELLED}{cases} ELSE 1 END" if newer else "1"
 
 
 def _text(value: str) -> str:

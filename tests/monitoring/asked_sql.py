@@ -27,6 +27,7 @@ BUSY, LAZY, MIG, SILENT = gpu("node-a", 0), gpu("node-a", 1), gpu("node-b", 0, m
 TRAINING = Workload("trainer", "train-1", "research", LABELS)
 _RISING = {"count": 2.0, "ns": 3e8, "mJ": 7e5}
 """Of counters, by unit: in a second."""
+_RATIOS = ("DCGM_FI_DEV_GPU_UTIL_RATIO", " dcgm_fi_dev_gpu_util_ratio")
 _LEVEL = {"%": 40.0, "ratio": 0.4, "C": 60.0, "W": 300.0, "MiB": 40_000.0}
 _OF_BUSY = {"XID_ERRORS": 79.0, "CLOCK_THROTTLE_REASONS": 0x44, "ROW_REMAP_PENDING": 1.0}
 
@@ -95,7 +96,7 @@ def _value(board: Gpu, name: str, time: int) -> tuple[str, float]:
     if entry.kind == "code":
         return name, _OF_BUSY.get(short, 0.0) if board is BUSY else 0.0
     if short == "GPU_UTIL" and board is MIG:
-        return "DCGM_FI_DEV_GPU_UTIL_RATIO", 0.5
+        return _RATIOS[time // 15 % 2], 0.5
     if short == "GPU_UTIL" and board is LAZY:
         return name, 0.0
     return name, _LEVEL.get(entry.unit, 1000.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from telemetry.catalog import METRICS
+from telemetry.catalog import METRICS, SPELLINGS
 from telemetry.monitoring.sql import MEAN, fill
 from tests.fixtures.filled import SECOND, T0
 from tests.fixtures.filled import fill as store
@@ -107,6 +107,14 @@ def test_the_answers_are_those_of_what_was_stored(filled: Connection) -> None:
     assert power["value"] == 900.0, "the silent board draws nothing now"
     (memory,) = answer(filled, "Memory used")
     assert memory["value"] == 0.5
+
+
+def test_every_spelling_of_the_catalogue_is_brought_to_the_classic_unit(filled: Connection) -> None:
+    asked = {way(name): one for name, one in SPELLINGS.items() for way in (str, str.lower, "  {}\t".format)}
+    rows = ", ".join(f"({number}, '{one.canonical}', '{name}')" for number, (name, one) in enumerate(asked.items()))
+    given = f"WITH metrics(metric, canonical, name) AS (VALUES {rows}) SELECT metric, factor"
+    found = {row["metric"]: float(row["factor"]) for row in ask(filled, f"{given} FROM {fill('names_of', *METRICS)} n")}
+    assert found == {number: pytest.approx(one.factor) for number, one in enumerate(asked.values())}
 
 
 def test_boards_in_trouble_say_what_it_is(filled: Connection) -> None:

@@ -81,6 +81,21 @@ def test_a_token_that_is_taken_away_is_replaced_and_the_others_stay(cluster: Clu
 
 
 @pytest.mark.costly
+def test_a_password_that_is_written_to_its_secret_is_taken_up_by_an_upgrade(cluster: Cluster) -> None:
+    cluster.helm.install(HELM_CHART, RELEASE, {})
+    before = workloads(cluster)
+    secret = cluster.objects["/api/v1/namespaces/gpu/secrets/telemetry-postgres-writer"]
+    secret["data"]["password"] = base64.b64encode(b"hunter2").decode()
+    cluster.helm.upgrade(HELM_CHART, RELEASE, {})
+    kept = cluster.secrets()["telemetry-postgres-writer"]
+    assert base64.b64decode(kept["password"]) == b"hunter2"
+    assert base64.b64decode(kept["url"]) == b"postgresql://telemetry_writer:hunter2@telemetry-postgres:5432/gpu"
+    after = workloads(cluster)
+    changed = {path.rpartition("/")[2] for path in after if after[path] != before[path]}
+    assert changed == {"telemetry-streamer", "telemetry-collector"}, "whose pods log in as the writer"
+
+
+@pytest.mark.costly
 def test_passwords_stay_as_long_as_the_volumes_that_know_them(cluster: Cluster) -> None:
     cluster.helm.install(HELM_CHART, RELEASE, {})
     secrets, before = cluster.secrets(), workloads(cluster)

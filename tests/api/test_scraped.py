@@ -210,7 +210,9 @@ def test_the_newest_values_are_named_and_labelled_as_dcgm_exporter_has_them(api:
     assert sorted(found["DCGM_FI_DEV_GPU_TEMP"].values()) == [30, 41.5]
     assert list(found["DCGM_FI_DEV_SM_CLOCK"].values()) == [1_410], "one name, the newest value, in its unit"
     assert f'# TYPE {ENERGY} counter\n{ENERGY}{{gpu="1",UUID="GPU-h2-1",device="nvidia1",' in text
-    assert 'Hostname="h2",GPU_I_ID="3",GPU_I_PROFILE="1g.10gb"} 7.0\n' in text
+    assert 'Hostname="h2",GPU_I_ID="3",GPU_I_PROFILE="1g.10gb",container="",pod="",namespace=""} 7.0\n' in text, (
+        "with honor_labels Prometheus else tells the API's pod"
+    )
     assert list(found["temperature_gpu__C_"].values()) == [1]
     assert found["telemetry_database_up"] == {frozenset(): 1}, "whatever a source says"
     assert UTIL not in found, "older than 300 s"

@@ -111,6 +111,20 @@ def test_gpus_are_scraped_with_a_token_that_there_is(chart: Chart, monitored: Re
     assert not any("authorization" in one for one in open_to_all)
 
 
+def test_gpus_are_scraped_once_however_many_pods_tell_of_them(monitored: Render) -> None:
+    _, gpus = monitored["ServiceMonitor", "telemetry-api"]["spec"]["endpoints"]
+    (port,) = monitored["Service", "telemetry-api"]["spec"]["ports"]
+    told = {one["targetLabel"]: one for one in gpus["relabelings"] if "targetLabel" in one}
+    namespace = monitored["ServiceMonitor", "telemetry-api"]["metadata"]["namespace"]
+    assert told["__address__"] == {
+        "targetLabel": "__address__",
+        "replacement": f"telemetry-api.{namespace}.svc:{port['port']}",
+    }
+    assert told["instance"]["replacement"] == "telemetry-api"
+    assert {"action": "labeldrop", "regex": "pod|container|node"} in gpus["relabelings"]
+    assert "__meta_kubernetes_pod_name" not in str(gpus["relabelings"]), "each pod would be a target of its own"
+
+
 @pytest.mark.slow
 def test_tokens_of_ones_own_need_one_for_prometheus(chart: Chart) -> None:
     api = {"auth": {"existingSecret": "digests"}}

@@ -24,7 +24,8 @@ _EXAMPLE = """\
 # HELP DCGM_FI_DEV_GPU_TEMP Temperature of the GPU, C
 # TYPE DCGM_FI_DEV_GPU_TEMP gauge
 DCGM_FI_DEV_GPU_TEMP{gpu="0",UUID="GPU-5fd4f087-86f3-7a43-b711-4771313afc50",device="nvidia0",\
-modelName="NVIDIA H100 80GB HBM3",Hostname="mtv5-dgx1-hgpu-031",DCGM_FI_DRIVER_VERSION="535.129.03"} 38.0
+modelName="NVIDIA H100 80GB HBM3",Hostname="mtv5-dgx1-hgpu-031",container="",pod="",namespace="",\
+DCGM_FI_DRIVER_VERSION="535.129.03"} 38.0
 """
 
 

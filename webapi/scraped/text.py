@@ -28,6 +28,10 @@ OWN = frozenset(
 )
 """Labels that are told from columns, or are of the scrape that the reading came by: this one has its own."""
 
+PLACE = ("container", "pod", "namespace")
+"""Told where they are empty too: with honor_labels Prometheus else puts those of the API's own pod in their place."""
+_NOWHERE = b',container="",pod="",namespace=""'
+
 _UP, _SEEN, _SERIES, _READ = GPUS
 
 
@@ -80,11 +84,13 @@ def gpu_labels(row: GpuRow) -> bytes:
 
 
 def workload_labels(workload: Workload) -> bytes:
-    """What a reading's source said beside that; empty texts are left out, as Prometheus takes both for the same."""
+    """What a reading's source said beside that.
+
+    Empty texts are left out, as Prometheus takes both for the same; but not those of `PLACE`.
+    """
     own = {name: text for name, text in workload.labels.items() if name not in OWN and _LABEL.fullmatch(name)}
-    named = {"container": workload.container, "pod": workload.pod, "namespace": workload.namespace, **own}
-    text = _labels((name, text) for name, text in named.items() if text)
-    return b"," + text if text else b""
+    place = zip(PLACE, (workload.container, workload.pod, workload.namespace), strict=True)
+    return b"," + _labels([*place, *((name, text) for name, text in own.items() if text)])
 
 
 def _named(look: Fleetwide, gpus: Iterable[int]) -> Iterator[tuple[str, MetricRow, Values]]:
@@ -126,7 +132,9 @@ def _lines(
     if timestamps:
         ends = [b" %d\n" % at for at in (values.time // 1_000).tolist()]
     columns = zip(values.gpu.tolist(), values.workload.tolist(), numbers, ends, strict=True)
-    return b"".join([b"%b{%b%b} %b%b" % (name, gpus[g], workloads.get(w, b""), n, end) for g, w, n, end in columns])
+    return b"".join(
+        [b"%b{%b%b} %b%b" % (name, gpus[g], workloads.get(w, _NOWHERE), n, end) for g, w, n, end in columns]
+    )
 
 
 def _head(name: str, metric: MetricRow) -> bytes:

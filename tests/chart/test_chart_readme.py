@@ -117,6 +117,18 @@ def test_objects_that_commands_name_are_there(rendered: Render) -> None:
         assert f"statefulset/{pod}" in objects
 
 
+def test_a_restore_ends_with_as_many_pods_as_there_were(rendered: Render) -> None:
+    part = PROSE.partition("## Back up and restore")[2].partition("\n## ")[0]
+    scaled: dict[str, list[int]] = {}
+    for names, number in re.findall(r"scale deployment ([a-z -]+) --replicas=(\d+)", part):
+        for name in names.split():
+            scaled.setdefault(name, []).append(int(number))
+    deployments = {
+        name: one["spec"]["replicas"] for (kind, name), one in rendered.objects.items() if kind == "Deployment"
+    }
+    assert scaled == {name: [0, replicas] for name, replicas in deployments.items()}
+
+
 def test_commands_in_pods_are_the_codes_and_containers_the_charts(rendered: Render) -> None:
     named = re.findall(r"-- telemetry ([a-z]+)", PROSE)
     assert named

@@ -51,6 +51,10 @@ values.schema.json.
 {{- include "telemetry.refuse" (list "postgres.user" (printf "%s is what streamers, collectors or the API log in as, and the owner must be another; leave it at gpu" $postgres.user)) -}}
 {{- end -}}
 {{- $own := include "telemetry.own" (list . "postgres") -}}
+{{- $image := include "telemetry.postgresImage" $postgres -}}
+{{- if and $own (regexMatch "-pg1[0-6]\\b" $image) (contains "builtin" (dig "initdbArgs" "--locale-provider=builtin" $postgres)) -}}
+{{- include "telemetry.refuse" (list "postgres.initdbArgs" (printf "PostgreSQL knows --locale-provider=builtin from 17 on, and %s is older; set it to --data-checksums --auth-host=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8, or take an image -pg17 or -pg18" (trimPrefix "image: " $image))) -}}
+{{- end -}}
 {{- range list "owner" "writer" "reader" -}}
 {{- $said := get $postgres . | default dict -}}
 {{- if and $own $said.url -}}

@@ -62,6 +62,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
         "lower api.resources.requests.cpu",
     ),
     ({"redis": {"extraConfig": "timeout 0\n  maxmemory-policy allkeys-lru"}}, "redis.extraConfig", "noeviction"),
+    ({"postgres": {"image": "timescale/timescaledb:2.29.2-pg16"}}, "postgres.initdbArgs", "--locale=C.UTF-8"),
     ({"redis": {"extraConfig": "APPENDONLY no"}}, "redis.extraConfig", "leave the line out"),
     ({"queue": {"capacity": 20000}}, "redis.persistence.size", "lower redis.maxmemory or queue.capacity"),
     (

@@ -17,7 +17,8 @@ __all__ = ["BOARD", "GPUS"]
 BOARD: Final = "Hostname, gpu, UUID, modelName"
 _WHO = "{{ $labels.Hostname }}, GPU {{ $labels.gpu }} ({{ $labels.UUID }})"
 _SEEN = 'telemetry_gpu_last_seen_timestamp_seconds{Hostname!=""}'
-"""A GPU of which no host is known is at no place where one could go and look: that of `helm test` is such."""
+"""A GPU of which no host is known is at no place where one could go and look: that of `helm test` is such.
+Its namespace is the API's, and tells pipelines apart that one Prometheus watches: each is compared with itself."""
 _NOW = "0m"
 """What a board says of a fault stays until it is reset: there is nothing to wait for."""
 
@@ -101,9 +102,9 @@ GPUS: Final = (
         "TelemetryGpuMissing",
         "critical",
         f"""
-        time() - max by (Hostname, gpu) ({_SEEN}) > {limit.GPU_SILENCE:g}
-        and on (Hostname)
-        time() - max by (Hostname) ({_SEEN}) < {limit.GPU_SILENCE:g}
+        time() - max by (namespace, Hostname, gpu) ({_SEEN}) > {limit.GPU_SILENCE:g}
+        and on (namespace, Hostname)
+        time() - max by (namespace, Hostname) ({_SEEN}) < {limit.GPU_SILENCE:g}
         """,
         limit.USUAL,
         "{{ $labels.Hostname }}, GPU {{ $labels.gpu }} was last heard of {{ $value | humanizeDuration }} ago; "
@@ -114,9 +115,9 @@ GPUS: Final = (
         "TelemetryHostStale",
         "warning",
         f"""
-        time() - max by (Hostname) ({_SEEN}) > {limit.GPU_SILENCE:g}
-        and on ()
-        time() - max({_SEEN}) < {limit.GPU_SILENCE:g}
+        time() - max by (namespace, Hostname) ({_SEEN}) > {limit.GPU_SILENCE:g}
+        and on (namespace)
+        time() - max by (namespace) ({_SEEN}) < {limit.GPU_SILENCE:g}
         """,
         limit.USUAL,
         "{{ $labels.Hostname }} was last heard of {{ $value | humanizeDuration }} ago; other hosts go on.",

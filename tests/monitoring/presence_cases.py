@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.monitoring.alert_cases import Case, quiet, store
+from tests.monitoring.alert_cases import PLACE, SEEN, STOPS, Case, quiet, store
 
 __all__ = ["PRESENCE"]
 
@@ -17,6 +17,15 @@ def pods(role: str, namespace: str = "a", **values: str) -> dict[str, str]:
 
 OF_A = {"namespace": "a"}
 ALL_GONE = {"p": "1+0x10 stale", "q": "1+0x10 stale", "anew": "_x29 1+0x20"}
+
+
+def heard(namespace: str, host: str, gpu: int, values: str) -> dict[str, str]:
+    """When a board of one of several pipelines was last heard of."""
+    return {f'{SEEN}{{namespace="{namespace}",Hostname="{host}",gpu="{gpu}",instance="a"}}': values}
+
+
+GOES_ON = "0+60x60"
+PROD = heard("prod", "node-1", 0, GOES_ON) | heard("prod", "node-7", 0, GOES_ON)
 
 PRESENCE = [
     Case(
@@ -57,4 +66,13 @@ PRESENCE = [
     quiet("TelemetryReadingsOld", "an export of last year, or a clock that is ahead",
           store(newest_reading_age_seconds="86400+60x30") | {
               'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),
+    quiet("TelemetryHostStale", "another pipeline was stopped", PROD | heard("dev", "node-2", 0, STOPS), 16, 40),
+    quiet("TelemetryGpuMissing", "another pipeline, that was stopped, had a GPU of the same host",
+          PROD | heard("dev", "node-7", 3, STOPS), 16, 40),
+    Case("TelemetryHostStale", PROD | heard("prod", "node-8", 0, STOPS) | heard("dev", "node-8", 0, GOES_ON), (16, 40),
+         (10, 15), "node-8 was last heard of 11m 0s ago; other hosts go on.",
+         {"namespace": "prod", "Hostname": "node-8"}, title="in one of two pipelines"),
+    Case("TelemetryGpuMissing", PROD | heard("prod", "node-7", 3, STOPS) | heard("dev", "node-7", 3, GOES_ON), (16, 40),
+         (10, 15), "node-7, GPU 3 was last heard of 11m 0s ago; its host goes on.", {"namespace": "prod", **PLACE},
+         title="in one of two pipelines"),
 ]  # fmt: skip

@@ -30,6 +30,7 @@ from tests.fixtures.collectors import Collecting
 from tests.fixtures.ledger import Store, a_block
 from tests.fixtures.pipeline import SAMPLE, Pipeline, get
 from tests.fixtures.process import eventually, health_of
+from tests.fixtures.proxy import Proxy
 from tests.fixtures.wait import until
 
 LIMIT = 1.5
@@ -227,13 +228,20 @@ def test_a_session_says_that_it_waits_only_while_the_server_owes_it_an_answer(st
 
 @pytest.mark.costly
 @pytest.mark.timeout(400)
-def test_a_database_that_hangs_for_minutes_restarts_no_role(pipeline: Pipeline, store: Store) -> None:
-    url, proxy = store.proxied()
+@pytest.mark.parametrize("server", ["database", "queue"])
+def test_a_server_that_hangs_for_minutes_restarts_no_role(
+    server: str, pipeline: Pipeline, store: Store, proxies: list[Proxy]
+) -> None:
+    database, proxy = store.proxied()
+    env = {"TELEMETRY_DATABASE_URL": database}
+    if server == "queue":
+        proxies.append(proxy := Proxy(pipeline.redis.port))
+        env = {"TELEMETRY_REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}
     with ExitStack() as ends:
         ends.callback(proxy.heal)
         roles = [
-            pipeline.begin("stream", "--csv", SAMPLE, "--rate", 100, "--health-port", 0, TELEMETRY_DATABASE_URL=url),
-            pipeline.begin("collect", "--workers", 2, "--health-port", 0, TELEMETRY_DATABASE_URL=url),
+            pipeline.begin("stream", "--csv", SAMPLE, "--rate", 100, "--health-port", 0, **env),
+            pipeline.begin("collect", "--workers", 2, "--health-port", 0, **env),
         ]
         healths = [health_of(role) for role in roles]
         eventually(lambda: all_ready(healths), "readiness")
@@ -247,10 +255,10 @@ def test_a_database_that_hangs_for_minutes_restarts_no_role(pipeline: Pipeline, 
         for health in healths:
             status, text = get(f"{health}/readyz")
             assert status == 503
-            assert UNANSWERED in text
+            assert (UNANSWERED if server == "database" else "[-] queue: ") in text
         settled = pipeline.settled()
         proxy.heal()
         eventually(lambda: all_ready(healths), "readiness again")
         pipeline.wait_until_settled(settled + 1)
-        assert pipeline.topic.stats().redelivered == 0
+        assert server == "queue" or pipeline.topic.stats().redelivered == 0
         assert not dead | {health for health in healths if get(f"{health}/livez")[0] != 200}

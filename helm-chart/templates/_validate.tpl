@@ -116,6 +116,14 @@ values.schema.json.
 {{- if and (not $on) (has "*" ($api.corsOrigins | default list)) -}}
 {{- include "telemetry.refuse" (list "api.corsOrigins" "with api.auth.enabled=false any page that a browser opens could ask; name the origins, or set api.auth.enabled=true") -}}
 {{- end -}}
+{{- $service := $api.service | default dict -}}
+{{- $type := dig "type" "ClusterIP" $service -}}
+{{- if and $service.nodePort (eq $type "ClusterIP") -}}
+{{- include "telemetry.refuse" (list "api.service.nodePort" "a Service of type ClusterIP has none; set api.service.type=NodePort, or leave it at 0") -}}
+{{- end -}}
+{{- if and $service.loadBalancerSourceRanges (ne $type "LoadBalancer") -}}
+{{- include "telemetry.refuse" (list "api.service.loadBalancerSourceRanges" (printf "nothing heeds it in a Service of type %s; set api.service.type=LoadBalancer, or leave it empty" $type)) -}}
+{{- end -}}
 {{- $ingress := $api.ingress | default dict -}}
 {{- if and $ingress.enabled (not $ingress.hosts) -}}
 {{- include "telemetry.refuse" (list "api.ingress.hosts" "the ingress needs a host; set api.ingress.hosts=[telemetry.example.org], or api.ingress.enabled=false") -}}

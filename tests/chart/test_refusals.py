@@ -107,6 +107,12 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"api": {"auth": {"enabled": False, "existingSecret": "a"}}}, "api.auth.existingSecret", "api.auth.enabled=true"),
     ({"api": {"auth": {"enabled": False}, "corsOrigins": ["*"]}}, "api.corsOrigins", "name the origins"),
+    ({"api": {"service": {"nodePort": 30080}}}, "api.service.nodePort", "api.service.type=NodePort"),
+    (
+        {"api": {"service": {"type": "NodePort", "loadBalancerSourceRanges": ["10.0.0.0/8"]}}},
+        "api.service.loadBalancerSourceRanges",
+        "api.service.type=LoadBalancer",
+    ),
     ({"api": {"ingress": {"enabled": True}}}, "api.ingress.hosts", "api.ingress.hosts=["),
     (
         {"api": {"ingress": {"enabled": True, "hosts": ["t.example.org"], "path": "/telemetry"}}},

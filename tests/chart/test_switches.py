@@ -140,6 +140,14 @@ CASES: dict[str, tuple[dict[str, Any], set[str]]] = {
             f"{POSTGRES} spec.volumeClaimTemplates[0].spec.resources.requests.storage: 50Gi -> 1Ti",
         },
     ),
+    "a load balancer for some": (
+        {"api": {"service": {"type": "LoadBalancer", "nodePort": 30080, "loadBalancerSourceRanges": ["10.0.0.0/8"]}}},
+        {
+            "Service telemetry-api spec.type: ClusterIP -> LoadBalancer",
+            "Service telemetry-api spec.ports[http].nodePort: ~ -> 30080",
+            "Service telemetry-api spec.loadBalancerSourceRanges[0]: ~ -> 10.0.0.0/8",
+        },
+    ),
     "an address instead of names": (
         {"api": {"service": {"type": "LoadBalancer", "port": 8000}}},
         {

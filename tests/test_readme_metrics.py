@@ -26,6 +26,6 @@ def test_the_table_of_metrics_is_the_codes() -> None:
     assert TABLE[1] == metrics_table()
 
 
-def test_no_metric_is_named_twice_but_for_the_one_of_both_pages() -> None:
+def test_no_metric_is_named_twice() -> None:
     names = [one.name for measures in ROLES.values() for one in measures]
-    assert sorted(names) == sorted([*BY_NAME, "telemetry_database_up"])
+    assert sorted(names) == sorted(BY_NAME)

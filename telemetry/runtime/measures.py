@@ -211,7 +211,10 @@ STORE = (
 )
 
 GPUS = (
-    _gauge("telemetry_database_up", STORE[0].why),
+    _gauge(
+        "telemetry_gpus_up",
+        "1 when GPUs were read within the last 60 s, else 0, and no GPU is told of: whether to trust this page.",
+    ),
     _gauge(
         "telemetry_gpu_last_seen_timestamp_seconds",
         "When a GPU was last heard of (Unix time, good to 10 s), for a day: tells of a missing GPU, of a silent host.",

@@ -13,6 +13,8 @@ from telemetry.broker import Topic
 from telemetry.runtime.exposition import exposition
 from telemetry.runtime.measures import QUEUE, STORE
 from telemetry.runtime.metrics import ApiMetrics, CollectorMetrics, StreamerMetrics
+from telemetry.store.pool import Pool
+from telemetry.store.questions.current import Current
 from tests.fixtures.api import Api, port_of, through
 from tests.fixtures.broker import Loop
 from tests.fixtures.filled import POWER, SECOND, TEMP, UTIL, Reading, fill, gpu
@@ -24,6 +26,7 @@ from tests.fixtures.servers_redis import Server
 from tests.fixtures.store import Database
 from webapi.options import QueuePlace
 from webapi.scraped.counting import group_of
+from webapi.scraped.page import Page, unpacked
 from webapi.services import services
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
@@ -107,9 +110,27 @@ def test_of_what_is_away_only_that_is_told_and_of_the_other_all(
     found = values(api)
     assert found["telemetry_database_up"] == 0
     assert {name for name in found if "store" in name} == set()
-    assert set(scraped(api, "/metrics/gpus")) == {"telemetry_database_up"}
+    assert scraped(api, "/metrics/gpus") == {"telemetry_gpus_up": {frozenset(): 0}}, "nothing of the database itself"
     postgres.heal()
     eventually(lambda: set(values(api)) == everything, "the database again")
+
+
+@pytest.mark.parametrize(("lasts", "told"), [(60.0, True), (0.0, False)])
+def test_when_a_look_fails_the_last_one_is_shown_for_a_while(
+    database: Database, proxies: list[Proxy], lasts: float, told: bool
+) -> None:
+    fill(database, [Reading(gpu("a", 0), now(), TEMP, 1)])
+    proxies.append(proxy := Proxy(port_of(database.reader)))
+    pool = Pool(url=through(database.reader, proxy.port), size=1, wait=0.3)
+    page = Page(Current(pool=pool, most=9), keep=0.0, lasts=lasts)
+
+    def text() -> bytes:
+        return b"".join(unpacked(page.packed(timestamps=False)))
+
+    assert b"telemetry_gpus_up 1\n" in text()
+    proxy.cut()
+    assert ((TEMP.encode() + b"{" in text()), b"telemetry_gpus_up %d\n" % told in text()) == (told, True)
+    pool.close()
 
 
 def test_a_scrape_does_not_wait_for_what_hangs(watch: Watch, database: Database, proxies: list[Proxy]) -> None:
@@ -193,7 +214,7 @@ def fleet(at: int) -> list[Reading]:
         Reading(gpu("h2", 1, mig="3"), at, ENERGY, 7),
         Reading(gpu("h2", 1), at - 400 * SECOND, UTIL, 99),
         Reading(gpu("h3", 0, uuid="GPU-moved"), at - 60 * SECOND, "temperature.gpu [C]", 1),
-        Reading(gpu("h3", 0, uuid="GPU-moved"), at - 60 * SECOND, "telemetry_database_up", 5),
+        Reading(gpu("h3", 0, uuid="GPU-moved"), at - 60 * SECOND, "telemetry_gpus_up", 5),
         Reading(gpu("h2", 2, uuid="GPU-moved"), at, POWER, 250),
     ]
 
@@ -214,7 +235,7 @@ def test_the_newest_values_are_named_and_labelled_as_dcgm_exporter_has_them(api:
         "with honor_labels Prometheus else tells the API's pod"
     )
     assert list(found["temperature_gpu__C_"].values()) == [1]
-    assert found["telemetry_database_up"] == {frozenset(): 1}, "whatever a source says"
+    assert found["telemetry_gpus_up"] == {frozenset(): 1}, "whatever a source says"
     assert UTIL not in found, "older than 300 s"
     seen = {(dict(labels)["UUID"], dict(labels)["Hostname"]): at for labels, at in found[SEEN].items()}
     assert {key for key in seen if key[0] == "GPU-moved"} == {("GPU-moved", "h2")}

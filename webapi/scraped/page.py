@@ -4,6 +4,7 @@ What does not live here: its lines (`text`), which values (`telemetry.store.ques
 """
 
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -15,6 +16,8 @@ KEEP = 5.0
 """Seconds for which a text is good: who scrapes more often, or from several places, costs one look all the same."""
 PATIENCE = 8.0
 """Seconds for a look, of the ten that Prometheus gives a scrape."""
+LASTS = 60.0
+"""Seconds for which the last look is shown when others fail: one slow question is no end of all series."""
 
 _LEVEL, _GZIP = 1, 16 + zlib.MAX_WBITS
 _PIECE = 1 << 16
@@ -23,22 +26,34 @@ _PIECE = 1 << 16
 class Page:
     """Texts, packed with gzip: that is a tenth of their size, and how Prometheus takes them."""
 
-    def __init__(self, current: Current) -> None:
-        self._glance = Glance("GPUs", current.look, patience=PATIENCE, keep=KEEP)
+    def __init__(self, current: Current, *, keep: float = KEEP, lasts: float = LASTS) -> None:
+        self._glance = Glance("GPUs", current.look, patience=PATIENCE, keep=keep)
+        self._lasts = lasts
+        self._good: tuple[float, Fleetwide] | None = None
         self._lock = threading.Lock()
         self._labels = text.Labels()
         self._made: dict[bool, tuple[Fleetwide, bytes]] = {}
 
     def packed(self, *, timestamps: bool) -> bytes:
-        """The text; while the database does not answer, one that says so."""
-        look = self._glance.ask()()
-        if look is None:
-            return _packed([text.away()])
+        """The text; when the database has not answered for a while, one that says so."""
+        found = self._glance.ask()()
         with self._lock:  # one text is made at a time
+            if (look := self._lately(found)) is None:
+                return _packed([text.away()])
             made = self._made.get(timestamps)
             if made is None or made[0] is not look:
                 made = self._made[timestamps] = look, _packed(text.page(look, self._labels, timestamps=timestamps))
             return made[1]
+
+    def _lately(self, look: Fleetwide | None) -> Fleetwide | None:
+        """This look, or where there is none the one before, for as long as it lasts."""
+        now = time.monotonic()
+        if look is not None:
+            self._good = now, look
+        elif self._good is not None and now - self._good[0] >= self._lasts:
+            self._good = None
+            self._made.clear()
+        return self._good[1] if self._good else None
 
 
 def unpacked(packed: bytes) -> Iterator[bytes]:

@@ -66,7 +66,7 @@ def page(look: Fleetwide, labels: Labels, *, timestamps: bool) -> Iterator[bytes
 
 
 def away() -> bytes:
-    """The text while the database is: no GPU, and why."""
+    """The text while the GPUs cannot be read: none, and that it is so."""
     return b"".join(_family(_UP, [b"0"]))
 
 

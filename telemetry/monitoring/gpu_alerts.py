@@ -16,9 +16,10 @@ __all__ = ["BOARD", "GPUS"]
 
 BOARD: Final = "Hostname, gpu, UUID, modelName"
 _WHO = "{{ $labels.Hostname }}, GPU {{ $labels.gpu }} ({{ $labels.UUID }})"
-_SEEN = 'telemetry_gpu_last_seen_timestamp_seconds{Hostname!=""}'
+_SEEN = f'telemetry_gpu_last_seen_timestamp_seconds{{Hostname!=""}} < time() + {limit.CLOCK_AHEAD:g}'
 """A GPU of which no host is known is at no place where one could go and look: that of `helm test` is such.
-Its namespace is the API's, and tells pipelines apart that one Prometheus watches: each is compared with itself."""
+Its namespace is the API's, and tells pipelines apart that one Prometheus watches: each is compared with itself.
+Times of the future tell nothing of now, and would hide what is silent."""
 _NOW = "0m"
 """What a board says of a fault stays until it is reset: there is nothing to wait for."""
 

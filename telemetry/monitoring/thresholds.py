@@ -26,6 +26,8 @@ API_ERROR_SHARE: Final = 0.05
 
 GPU_SILENCE: Final = 300.0
 """Sources send every 1 to 60 s; Prometheus forgets a series after as long."""
+CLOCK_AHEAD: Final = 300.0
+"""Beyond this a source's clock is wrong, and its times are no sign of life."""
 THERMAL_SHARE: Final = 0.05
 """Of the time: a GPU that is cooled well is never throttled by heat."""
 POWER_SHARE: Final = 0.5

@@ -24,6 +24,7 @@ def heard(namespace: str, host: str, gpu: int, values: str) -> dict[str, str]:
     return {f'{SEEN}{{namespace="{namespace}",Hostname="{host}",gpu="{gpu}",instance="a"}}': values}
 
 
+AHEAD = "4000000000+0x60"
 GOES_ON = "0+60x60"
 PROD = heard("prod", "node-1", 0, GOES_ON) | heard("prod", "node-7", 0, GOES_ON)
 
@@ -36,15 +37,6 @@ PRESENCE = [
         (10, 15, 31),
         "No API pod was there to be scraped for five minutes: queue, database and GPUs are watched by nobody.",
         OF_A,
-    ),
-    Case(
-        "TelemetryApiAbsent",
-        pods("api", p="1+0x10 stale"),
-        (16, 600, 1400),
-        (1460,),
-        "No API pod was there to be scraped for five minutes: queue, database and GPUs are watched by nobody.",
-        OF_A,
-        title="for a day",
     ),
     quiet("TelemetryApiAbsent", "a pod of several is left, and one takes the place of another",
           pods("api", p="1+0x10 stale", q="1+0x30 stale", r="_x30 1+0x20"), 16, 31, 45),
@@ -69,6 +61,11 @@ PRESENCE = [
     quiet("TelemetryHostStale", "another pipeline was stopped", PROD | heard("dev", "node-2", 0, STOPS), 16, 40),
     quiet("TelemetryGpuMissing", "another pipeline, that was stopped, had a GPU of the same host",
           PROD | heard("dev", "node-7", 3, STOPS), 16, 40),
+    quiet("TelemetryHostStale", "nothing is heard of anybody, and one clock is ahead",
+          heard("prod", "node-2", 0, STOPS) | heard("prod", "node-1", 0, AHEAD), 16, 40),
+    Case("TelemetryGpuMissing", PROD | heard("prod", "node-7", 3, STOPS) | heard("prod", "node-9", 0, AHEAD),
+         (16, 40), (10, 15), "node-7, GPU 3 was last heard of 11m 0s ago; its host goes on.",
+         {"namespace": "prod", **PLACE}, title="beside a clock that is ahead"),
     Case("TelemetryHostStale", PROD | heard("prod", "node-8", 0, STOPS) | heard("dev", "node-8", 0, GOES_ON), (16, 40),
          (10, 15), "node-8 was last heard of 11m 0s ago; other hosts go on.",
          {"namespace": "prod", "Hostname": "node-8"}, title="in one of two pipelines"),

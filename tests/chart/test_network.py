@@ -22,35 +22,31 @@ def egress(render: Render, role: str = "streamer") -> list[list[int]]:
     return [[port["port"] for port in rule.get("ports", [])] for rule in rules[1:]]
 
 
-def redis(url: str, **policy: Any) -> dict[str, Any]:
-    return {"redis": {"enabled": False, "url": url}, "networkPolicy": policy}
+def external(redis: str, postgres: str, source: str, **policy: Any) -> dict[str, Any]:
+    """Values with servers of one's own at these URLs; an empty one is in a Secret."""
+    return {
+        "redis": {"enabled": False, **({"url": redis} if redis else {"existingSecret": "queue"})},
+        "postgres": {"enabled": False, "owner": {"url": postgres} if postgres else {"existingSecret": "database"}},
+        "streamer": {"source": {"url": {"address": source} if source else {"existingSecret": "address"}}},
+        "networkPolicy": policy,
+    }
 
 
-def postgres(url: str, **policy: Any) -> dict[str, Any]:
-    return {"postgres": {"enabled": False, "owner": {"url": url}}, "networkPolicy": policy}
-
-
-def source(address: str, **policy: Any) -> dict[str, Any]:
-    return {"streamer": {"source": {"url": {"address": address}}}, "networkPolicy": policy}
-
-
+PORTS = {"redisPorts": [7000, 7001], "postgresPorts": [5433], "sourcePorts": [8080]}
 CASES: list[tuple[dict[str, Any], list[list[int]]]] = [
-    (redis("rediss://user:p@ss@queue.example.org:6380/0"), [[6380], [5432]]),
-    (redis("redis://queue"), [[6379], [5432]]),
-    (redis("redis+sentinel://s1:26379,s2:26379/0?service=queue"), [ANY, [5432]]),
-    (redis("redis+cluster://c1:7000"), [ANY, [5432]]),
-    (redis("redis+cluster://c1:7000", redisPorts=[7000, 7001]), [[7000, 7001], [5432]]),
-    ({"redis": {"enabled": False, "existingSecret": "queue", "port": 6379}}, [ANY, [5432]]),
-    (postgres("postgresql://o:p@pgbouncer:6432/gpu"), [[6379], [6432]]),
-    (postgres("postgresql://o:p@[fd00::1]/gpu"), [[6379], [5432]]),
-    (postgres("postgresql://o:p@a:5433,b:5434/gpu"), [[6379], ANY]),
-    (postgres("postgresql://o:p@a/gpu?port=6432"), [[6379], ANY]),
+    (
+        external("rediss://u:p@ss@queue:6380/0", "postgresql://o:p@pgbouncer:6432/gpu", "http://minio:9000/dcgm.csv"),
+        [[6380], [6432], [443, 80, 9000]],
+    ),
+    (
+        external("redis://queue", "postgresql://o:p@[fd00::1]/gpu", "https://files.example.org/dcgm.csv"),
+        [[6379], [5432], [443, 80]],
+    ),
+    (external("redis+sentinel://s1:26379,s2:26379/0?service=queue", "postgresql://a:5433,b:5434/gpu", ""), [ANY] * 3),
+    (external("redis+cluster://c1:7000", "postgresql://o:p@a/gpu?port=6432", ""), [ANY] * 3),
+    (external("", "", "http://files/dcgm.csv", **PORTS), [[7000, 7001], [5433], [8080]]),
     ({"postgres": {**OWNER, "writer": {"url": "postgresql://w:p@pool:6432/gpu"}}}, [[6379], [5432, 6432]]),
     ({"postgres": {**OWNER, "reader": {"existingSecret": "reader"}}}, [[6379], ANY]),
-    (source("http://minio:9000/dcgm.csv"), [[6379], [5432], [443, 80, 9000]]),
-    (source("https://files.example.org/dcgm.csv"), [[6379], [5432], [443, 80]]),
-    (source("http://files/dcgm.csv", sourcePorts=[8080]), [[6379], [5432], [8080]]),
-    ({"streamer": {"source": {"url": {"existingSecret": "address"}}}}, [[6379], [5432], ANY]),
 ]
 
 
@@ -62,8 +58,6 @@ def test_pods_get_through_to_the_ports_that_the_servers_have(
 
 
 def test_ports_and_peers_narrow_each_other(chart: Chart) -> None:
-    render = chart(redis("rediss://queue:6380", redisTo=TO))
-    rule = render["NetworkPolicy", "telemetry-collector"]["spec"]["egress"][1]
-    assert rule == {"ports": [{"protocol": "TCP", "port": 6380}], "to": TO}
-    hidden = chart({"redis": {"enabled": False, "existingSecret": "queue"}, "networkPolicy": {"redisTo": TO}})
-    assert hidden["NetworkPolicy", "telemetry-collector"]["spec"]["egress"][1] == {"to": TO}
+    render = chart(external("rediss://queue:6380", "", "http://files", redisTo=TO, postgresTo=TO))
+    rules = render["NetworkPolicy", "telemetry-collector"]["spec"]["egress"]
+    assert rules[1:] == [{"ports": [{"protocol": "TCP", "port": 6380}], "to": TO}, {"to": TO}]

@@ -243,6 +243,17 @@ def test_the_newest_values_are_named_and_labelled_as_dcgm_exporter_has_them(api:
     assert found["telemetry_gpus_series"] == {frozenset({("state", "exported")}): 7, frozenset({("state", "cut")}): 0}
 
 
+def test_a_gpu_has_a_series_for_each_code_that_its_exporter_counts(api: Api, database: Database) -> None:
+    at, name = now() - SECOND, "DCGM_EXP_XID_ERRORS_COUNT"
+
+    def coded(labels: str, value: float, time: int = at) -> Reading:
+        return Reading(gpu("a", 0), time, name, value, Workload("", "", "", labels))
+
+    fill(database, [coded('{"xid":"79"}', 1), coded('{"xid":"31"}', 2), coded('{"xid":"31","job":"b"}', 3, at - 9)])
+    found = scraped(api, "/metrics/gpus")[name]
+    assert {dict(labels)["xid"]: value for labels, value in found.items()} == {"79": 1, "31": 2}
+
+
 SEEN = "telemetry_gpu_last_seen_timestamp_seconds"
 
 

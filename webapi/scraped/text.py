@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from telemetry.runtime.measures import BY_NAME, GPUS, Measure
-from telemetry.store.questions.current import Fleetwide, Values, Workload
+from telemetry.store.questions.current import APART, Fleetwide, Values, Workload
 from telemetry.store.questions.fleet import MetricRow
 from telemetry.store.questions.reader import GpuRow
 
@@ -57,7 +58,7 @@ def page(look: Fleetwide, labels: Labels, *, timestamps: bool) -> Iterator[bytes
     """The text, in parts. With `timestamps` each value carries the time of its reading."""
     gpus, workloads = labels.of(look)
     exported = 0
-    for name, metric, values in _named(look, gpus):
+    for name, metric, values in _named(look, gpus, workloads):
         exported += len(values.time)
         yield _head(name, metric)
         yield _lines(name.encode(), values, gpus, workloads, timestamps)
@@ -93,11 +94,14 @@ def workload_labels(workload: Workload) -> bytes:
     return b"," + _labels([*place, *((name, text) for name, text in own.items() if text)])
 
 
-def _named(look: Fleetwide, gpus: Iterable[int]) -> Iterator[tuple[str, MetricRow, Values]]:
+def _named(
+    look: Fleetwide, gpus: Iterable[int], workloads: Mapping[int, bytes]
+) -> Iterator[tuple[str, MetricRow, Values]]:
     """Name after name, each with the values of its GPUs in the order of their numbers."""
     known = look.values.chosen(np.isin(look.values.gpu, list(gpus)))
     for name, metrics in _by_name(look.metrics).items():
-        values = _of_one(known.chosen(np.isin(known.metric, list(metrics))), metrics)
+        found = known.chosen(np.isin(known.metric, list(metrics)))
+        values = _of_one(found, metrics, _told(found, workloads) if name.startswith(APART) else None)
         if len(values.time):
             yield name, next(iter(metrics.values())), values
 
@@ -112,15 +116,22 @@ def _by_name(metrics: Mapping[int, MetricRow]) -> dict[str, dict[int, MetricRow]
     return found
 
 
-def _of_one(values: Values, metrics: Mapping[int, MetricRow]) -> Values:
-    """One name's values in the unit of that name, the newest of each GPU."""
+def _told(values: Values, workloads: Mapping[int, bytes]) -> NDArray[np.int64]:
+    """For each value a number that those have in common whose workloads are told alike: they are one series."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(workloads.get(w, _NOWHERE), w) for w in values.workload.tolist()], np.int64)
+
+
+def _of_one(values: Values, metrics: Mapping[int, MetricRow], told: NDArray[np.int64] | None = None) -> Values:
+    """One name's values in the unit of that name, the newest of each GPU, and of each number that is `told`."""
+    told = np.zeros_like(values.gpu) if told is None else told
     factors = np.ones(max(metrics) + 1)
     factors[list(metrics)] = [metric.factor for metric in metrics.values()]
     values = values._replace(value=values.value * factors[values.metric])
-    order = np.lexsort((values.time, values.gpu))
-    gpu = values.gpu[order]
+    order = np.lexsort((values.time, told, values.gpu))
+    gpu, told = values.gpu[order], told[order]
     last = np.ones(len(order), np.bool_)
-    last[:-1] = gpu[1:] != gpu[:-1]
+    last[:-1] = (gpu[1:] != gpu[:-1]) | (told[1:] != told[:-1])
     return values.chosen(order[last])
 
 

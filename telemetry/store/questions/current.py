@@ -35,6 +35,8 @@ MANY = 5_000
 """Series from which on the further ones are left to the next looks, one each: the first is to be quick too."""
 PATIENCE = 2.0
 """Seconds that one of them may take, going by the slice before; else series that are reported less often come later."""
+APART = "DCGM_EXP_"
+"""How metrics begin of which a GPU has a series for each code: what dcgm-exporter itself counts."""
 DAY = 86_400.0
 """Seconds for which a GPU that is heard of no more is told of."""
 
@@ -43,7 +45,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Values(NamedTuple):
-    """Readings, at most one of each GPU and metric, in this order; all columns of shape (n,).
+    """Readings, at most one of each GPU and metric (`APART`: and workload), in this order; all columns of shape (n,).
 
     `time` in µs since 1970; `gpu`, `metric` and `workload` are numbers; `value` as the source gave it.
     """
@@ -96,17 +98,19 @@ class Current:
         self._gpus: dict[int, GpuRow] = {}
         self._workloads: dict[int, Workload] = {}
         self._left: list[tuple[float, float]] = []
+        self._apart: list[int] = []
         self._at = 0.0
 
     def look(self) -> Fleetwide:
         """Read what is new. Raises StoreError; the next look then begins where this one did."""
         now = time.time()
+        metrics = {row.number: row for row in Fleet(pool=self.pool).metrics()}
+        self._apart = [number for number, row in metrics.items() if row.canonical.startswith(APART)]
         found, cut = self._first(now) if now - self._at > FRESH - OVERLAP else self._news(now)
-        values = newest(found, _micros(now - FRESH))
+        values = newest(found, _micros(now - FRESH), self._apart)
         cut, values = cut or len(values.time) > self.most, values.chosen(slice(self.most))
         seen = {gpu: micros / 1e6 for gpu, micros in self._all("seen", {"since": _moment(now - DAY)})}
         gpus, workloads = self._rows(seen), self._named(np.unique(values.workload).tolist())
-        metrics = {row.number: row for row in Fleet(pool=self.pool).metrics()}
         self._values, self._gpus, self._workloads, self._at = values, gpus, workloads, now
         return Fleetwide(_micros(now), values, gpus, seen, metrics, workloads, cut)
 
@@ -135,11 +139,15 @@ class Current:
         return joined(parts), cut
 
     def _slice(self, start: float, end: float) -> tuple[Values, bool]:
-        values = {"start": _moment(start), "end": _moment(end), "limit": self.most + 1}
+        values: dict[str, Any] = {"start": _moment(start), "end": _moment(end), "limit": self.most + 1}
         with self.pool.use() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
             cursor.execute(query("in_memory", file=QUESTIONS))
             row = cursor.execute(query("current", file=QUESTIONS), values).fetchone() or ()
-        found = unpacked(row)
+            found = unpacked(row)
+            if self._apart:
+                values["metrics"] = self._apart
+                row = cursor.execute(query("apart", file=QUESTIONS), values).fetchone() or ()
+                found = newest(joined([found, unpacked(row)]), 0, self._apart)
         return found, len(found.time) > self.most
 
     def _rows(self, numbers: Iterable[int]) -> dict[int, GpuRow]:
@@ -174,12 +182,16 @@ def joined(parts: Sequence[Values]) -> Values:
     return Values(time, gpu, metric, workload, np.concatenate([part.value for part in parts]))
 
 
-def newest(values: Values, oldest: int) -> Values:
-    """Of each GPU and metric the newest, of those of one time the last; none before `oldest`, µs since 1970."""
-    order = np.lexsort((values.time, values.metric, values.gpu))
-    gpu, metric = values.gpu[order], values.metric[order]
+def newest(values: Values, oldest: int, apart: Sequence[int] = ()) -> Values:
+    """Of each GPU and metric the newest, of those of one time the last; none before `oldest`, µs since 1970.
+
+    Of metrics that are `apart` of each workload too.
+    """
+    workload = np.where(np.isin(values.metric, apart), values.workload, 0) if apart else np.zeros_like(values.gpu)
+    order = np.lexsort((values.time, workload, values.metric, values.gpu))
+    gpu, metric, workload = values.gpu[order], values.metric[order], workload[order]
     last = np.ones(len(order), np.bool_)
-    last[:-1] = (gpu[1:] != gpu[:-1]) | (metric[1:] != metric[:-1])
+    last[:-1] = (gpu[1:] != gpu[:-1]) | (metric[1:] != metric[:-1]) | (workload[1:] != workload[:-1])
     kept = order[last]
     return values.chosen(kept[values.time[kept] >= oldest])
 

@@ -23,6 +23,17 @@ FROM (
     LIMIT %(limit)s
 ) newest;
 
+-- name: apart
+-- Likewise of the metrics of which a GPU has several series, one for each workload: those that have a code as a label.
+SELECT string_agg(timestamptz_send(time), ''), string_agg(int4send(gpu), ''), string_agg(int2send(metric), ''),
+       string_agg(int4send(workload), ''), string_agg(float8send(least(greatest(value, -1e270), 1e270)), '')
+FROM (
+    SELECT DISTINCT ON (gpu, metric, workload) time, gpu, metric, workload, value
+    FROM samples WHERE time >= %(start)s AND time < %(end)s AND metric = ANY(%(metrics)s::int[])
+    ORDER BY gpu, metric, workload, time DESC, block DESC, value DESC
+    LIMIT %(limit)s
+) newest;
+
 -- name: in_memory
 -- For this transaction alone: a slice of a large fleet is sorted without a file.
 SELECT set_config('work_mem', '64MB', true);

@@ -32,6 +32,8 @@ def _gone(build_info: str) -> str:
 
 
 _FILL = _any("telemetry_queue_depth_messages / telemetry_queue_capacity_messages")
+_ASKED = 'route=~"/api/.*"'
+"""Probes and scrapes come however little is asked, and a probe's 503 is no fault of the API's."""
 _DEPTH = _any("telemetry_queue_depth_messages")
 
 QUEUE: Final = (
@@ -168,11 +170,11 @@ ENDS: Final = (
         "TelemetryApiErrors",
         "warning",
         f"""
-        sum by (namespace) (rate(telemetry_api_requests_total{{status="5xx"}}[5m]))
-        / sum by (namespace) (rate(telemetry_api_requests_total[5m])) > {limit.API_ERROR_SHARE}
+        sum by (namespace) (rate(telemetry_api_requests_total{{{_ASKED}, status="5xx"}}[5m]))
+        / sum by (namespace) (rate(telemetry_api_requests_total{{{_ASKED}}}[5m])) > {limit.API_ERROR_SHARE}
         """,
         limit.SLOW,
-        "The API answers {{ $value | humanizePercentage }} of all requests with an error of its own.",
+        "The API answers {{ $value | humanizePercentage }} of all questions with an error of its own.",
         "Look at its log for status=5, and whether the database is slow: 503 is a question that took too long.",
     ),
     Alert(

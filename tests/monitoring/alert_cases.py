@@ -79,7 +79,7 @@ LIVE = seen("node-1", 0, "0+60x60")
 LAG = "telemetry_collector_publish_to_stored_seconds"
 COMMIT = "telemetry_collector_transaction_seconds"
 READ = "telemetry_streamer_rows_read_total"
-ASKED = "telemetry_api_requests_total"
+ASKED, ROUTE = "telemetry_api_requests_total", 'route="/api/v1/gpus"'
 TIMEOUTS = 'telemetry_api_database_connection_timeouts_total{instance="a"}'
 XID, HEAT, REASONS = "DCGM_FI_DEV_XID_ERRORS", "DCGM_FI_DEV_THERMAL_VIOLATION", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS"
 POWER, ECC, SERIES = "DCGM_FI_DEV_POWER_VIOLATION", "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "telemetry_gpus_series"
@@ -241,10 +241,14 @@ ENDS = [
     ),
     Case(
         "TelemetryApiErrors",
-        {f'{ASKED}{{status="5xx"}}': "0+6x20 120+5x20", f'{ASKED}{{status="2xx"}}': "0+94x20 1880+96x20"},
+        {
+            f'{ASKED}{{{ROUTE},status="5xx"}}': "0+6x20 120+5x20",
+            f'{ASKED}{{{ROUTE},status="2xx"}}': "0+94x20 1880+96x20",
+            f'{ASKED}{{route="/livez",status="2xx"}}': "0+900x40",
+        },
         (11, 20),
         (10, 30, 40),
-        "The API answers 6% of all requests with an error of its own.",
+        "The API answers 6% of all questions with an error of its own.",
     ),
     Case(
         "TelemetryApiConnectionsShort",

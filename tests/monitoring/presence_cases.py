@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.monitoring.alert_cases import PLACE, SEEN, STOPS, Case, quiet, store
+from tests.monitoring.alert_cases import ASKED, PLACE, ROUTE, SEEN, STOPS, Case, quiet, store
 
 __all__ = ["PRESENCE"]
 
@@ -58,6 +58,9 @@ PRESENCE = [
     quiet("TelemetryReadingsOld", "an export of last year, or a clock that is ahead",
           store(newest_reading_age_seconds="86400+60x30") | {
               'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),
+    quiet("TelemetryApiErrors", "probes alone fail", {
+        f'{ASKED}{{route="/readyz",status="5xx"}}': "0+9x40", f'{ASKED}{{route="/livez",status="2xx"}}': "0+9x40",
+        f'{ASKED}{{{ROUTE},status="2xx"}}': "0+9x40"}, 12, 30),
     quiet("TelemetryHostStale", "another pipeline was stopped", PROD | heard("dev", "node-2", 0, STOPS), 16, 40),
     quiet("TelemetryGpuMissing", "another pipeline, that was stopped, had a GPU of the same host",
           PROD | heard("dev", "node-7", 3, STOPS), 16, 40),

@@ -50,8 +50,8 @@ HEALTHY = (
         'telemetry_collector_transaction_seconds_bucket{le="+Inf"}': "0+60x60",
         'telemetry_collector_publish_to_stored_seconds_bucket{le="1"}': "0+60x60",
         'telemetry_collector_publish_to_stored_seconds_bucket{le="+Inf"}': "0+60x60",
-        'telemetry_api_requests_total{status="5xx"}': "0+0x60",
-        'telemetry_api_requests_total{status="2xx"}': "0+600x60",
+        'telemetry_api_requests_total{route="/api/v1/gpus",status="5xx"}': "0+0x60",
+        'telemetry_api_requests_total{route="/api/v1/gpus",status="2xx"}': "0+600x60",
         'telemetry_api_database_connection_timeouts_total{instance="a"}': "0+0x60",
         'telemetry_gpus_series{state="cut",instance="a"}': "0+0x60",
     }

@@ -222,7 +222,7 @@ GPUS = (
     ),
     _gauge(
         "telemetry_gpus_series",
-        "Series by what became of them: exported, or cut (at least so many beyond the most that is shown).",
+        "Series by what became of them: exported, cut (at least so many too many), or nameless (another has the name).",
         "state",
     ),
     _gauge(

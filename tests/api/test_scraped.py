@@ -196,10 +196,19 @@ def test_a_server_that_answered_everything_in_every_way_has_fewer_than_300_serie
 def test_a_role_has_fewer_than_300_series(role: type[StreamerMetrics] | type[CollectorMetrics]) -> None:
     metrics = role()
     if isinstance(metrics, StreamerMetrics):
+        before = reasons(metrics)
+        assert {"value", "fields", "other"} < before, "told from 0 on"
         metrics.rejected(f"column_{n} is not UTF-8" for n in range(1_000))
         metrics.rejected(["value 'x' is not a finite number", "11 fields where the header has 12"])
         assert metrics.snapshot()["rows_rejected"] == 1_002
+        assert reasons(metrics) == before
     assert sum(len(family.samples) for family in metrics.registry.collect()) < 100
+
+
+def reasons(metrics: StreamerMetrics) -> set[str]:
+    """The reasons that it tells of."""
+    (family,) = metrics.rows_rejected.collect()
+    return {sample.labels["reason"] for sample in family.samples}
 
 
 def fleet(at: int) -> list[Reading]:
@@ -240,7 +249,28 @@ def test_the_newest_values_are_named_and_labelled_as_dcgm_exporter_has_them(api:
     seen = {(dict(labels)["UUID"], dict(labels)["Hostname"]): at for labels, at in found[SEEN].items()}
     assert {key for key in seen if key[0] == "GPU-moved"} == {("GPU-moved", "h2")}
     assert seen["GPU-moved", "h2"] == pytest.approx(at / 1e6, abs=11)
-    assert found["telemetry_gpus_series"] == {frozenset({("state", "exported")}): 7, frozenset({("state", "cut")}): 0}
+    assert states(found) == {"exported": 7, "cut": 0, "nameless": 0}
+
+
+def states(found: dict[str, dict[Labels, float]]) -> dict[str, float]:
+    return {dict(labels)["state"]: value for labels, value in found["telemetry_gpus_series"].items()}
+
+
+def test_no_source_can_name_a_metric_as_prometheus_or_the_server_names_theirs(api: Api, database: Database) -> None:
+    forged = ("up", "ALERTS", "scrape_duration_seconds", "telemetry_api_request_duration_seconds_bucket")
+    fill(database, [Reading(gpu("a", 0), now(), name, 5) for name in (*forged, "upper")])
+    found = scraped(api, "/metrics/gpus")
+    assert not found.keys() & set(forged)
+    assert all(list(found[name].values()) == [5] for name in (*(f"_{name}" for name in forged), "upper"))
+
+
+def test_metrics_whose_names_differ_in_odd_characters_are_not_one(api: Api, database: Database) -> None:
+    names = ("my metric", "my-metric", "my_metric", "ü", "ö")
+    fill(database, [Reading(gpu("a", 0), now(), name, n) for n, name in enumerate(names)])
+    found = scraped(api, "/metrics/gpus")
+    assert list(found["my_metric"].values()) == [2], "who is called so to the letter"
+    assert len(found["_"]) == 1
+    assert states(found) == {"exported": 2, "cut": 0, "nameless": 3}
 
 
 def test_a_gpu_has_a_series_for_each_code_that_its_exporter_counts(api: Api, database: Database) -> None:

@@ -12,12 +12,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from telemetry.runtime.measures import BY_NAME, GPUS, Measure
+from telemetry.runtime.measures import GPUS, Measure
 from telemetry.store.questions.current import APART, Fleetwide, Values, Workload
 from telemetry.store.questions.fleet import MetricRow
 from telemetry.store.questions.reader import GpuRow
 
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_:]")
+_TAKEN = re.compile(r"up$|ALERTS|scrape_|telemetry_")
+"""Names that Prometheus gives, or the server: by a source's metric of that name an alert could be forged."""
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 
 OWN = frozenset(
@@ -57,13 +59,18 @@ class Labels:
 def page(look: Fleetwide, labels: Labels, *, timestamps: bool) -> Iterator[bytes]:
     """The text, in parts. With `timestamps` each value carries the time of its reading."""
     gpus, workloads = labels.of(look)
+    known = look.values.chosen(np.isin(look.values.gpu, list(gpus)))
+    by_name, others = _by_name(look.metrics)
     exported = 0
-    for name, metric, values in _named(look, gpus, workloads):
+    for name, metrics in by_name.items():
+        if not len((found := known.chosen(np.isin(known.metric, list(metrics)))).time):
+            continue
+        values = _of_one(found, metrics, _told(found, workloads) if name.startswith(APART) else None)
         exported += len(values.time)
-        yield _head(name, metric)
+        yield _head(name, next(iter(metrics.values())))
         yield _lines(name.encode(), values, gpus, workloads, timestamps)
     yield from _seen(look, gpus)
-    yield from _about(look, exported)
+    yield from _about(look, exported, int(np.isin(known.metric, others).sum()))
 
 
 def away() -> bytes:
@@ -94,26 +101,26 @@ def workload_labels(workload: Workload) -> bytes:
     return b"," + _labels([*place, *((name, text) for name, text in own.items() if text)])
 
 
-def _named(
-    look: Fleetwide, gpus: Iterable[int], workloads: Mapping[int, bytes]
-) -> Iterator[tuple[str, MetricRow, Values]]:
-    """Name after name, each with the values of its GPUs in the order of their numbers."""
-    known = look.values.chosen(np.isin(look.values.gpu, list(gpus)))
-    for name, metrics in _by_name(look.metrics).items():
-        found = known.chosen(np.isin(known.metric, list(metrics)))
-        values = _of_one(found, metrics, _told(found, workloads) if name.startswith(APART) else None)
-        if len(values.time):
-            yield name, next(iter(metrics.values())), values
+def _by_name(metrics: Mapping[int, MetricRow]) -> tuple[dict[str, dict[int, MetricRow]], list[int]]:
+    """All that come under one name: two generations' names of one metric. And those that have no name of their own.
 
-
-def _by_name(metrics: Mapping[int, MetricRow]) -> dict[str, dict[int, MetricRow]]:
-    """All that come under one name: two generations' names of one metric, and names that differ in odd characters."""
+    Metrics whose names differ in odd characters alone are not one: who is called so to the letter has the name.
+    """
     found: dict[str, dict[int, MetricRow]] = {}
-    for number, metric in sorted(metrics.items(), key=lambda item: (item[1].canonical, item[0])):
-        name = _NO_NAME.sub("_", metric.canonical.strip())
-        free = name and not name[0].isdigit() and name not in BY_NAME  # a source may name a metric as one of ours
-        found.setdefault(name if free else f"_{name}", {})[number] = metric
-    return found
+    whose: dict[str, str] = {}
+    others: list[int] = []
+    named = [(_name(called := metric.canonical.strip()), called, number) for number, metric in metrics.items()]
+    for name, called, number in sorted(named, key=lambda one: (one[0] != one[1], *one)):
+        if whose.setdefault(name, called) == called:
+            found.setdefault(name, {})[number] = metrics[number]
+        else:
+            others.append(number)
+    return found, others
+
+
+def _name(called: str) -> str:
+    name = _NO_NAME.sub("_", called)
+    return f"_{name}" if not name or name[0].isdigit() or _TAKEN.match(name) else name
 
 
 def _told(values: Values, workloads: Mapping[int, bytes]) -> NDArray[np.int64]:
@@ -165,10 +172,10 @@ def _seen(look: Fleetwide, labels: Mapping[int, bytes]) -> Iterator[bytes]:
     return _family(_SEEN, [b"%.3f" % at for at, _ in found], [text for _, text in found])
 
 
-def _about(look: Fleetwide, exported: int) -> Iterator[bytes]:
+def _about(look: Fleetwide, exported: int, nameless: int) -> Iterator[bytes]:
     yield from _family(_UP, [b"1"])
-    counted = [b"%d" % exported, b"%d" % look.cut]
-    yield from _family(_SERIES, counted, [b'state="exported"', b'state="cut"'])
+    counted = {"exported": exported, "cut": look.cut, "nameless": nameless}
+    yield from _family(_SERIES, [b"%d" % n for n in counted.values()], [b'state="%b"' % s.encode() for s in counted])
     yield from _family(_READ, [b"%.3f" % (look.at / 1e6)])
 
 

@@ -151,11 +151,15 @@ ENDS: Final = (
         "TelemetryRowsRejected",
         "warning",
         f"""
-        sum by (namespace) (rate(telemetry_streamer_rows_rejected_total[15m]))
-        / sum by (namespace) (rate(telemetry_streamer_rows_read_total[15m])) > {limit.REJECTED_SHARE}
+        sum by (namespace) (increase(telemetry_collector_rows_rejected_total[1h]))
+        / sum by (namespace) (
+          increase(telemetry_collector_rows_stored_total[1h])
+          + increase(telemetry_collector_rows_blank_total[1h])
+          + increase(telemetry_collector_rows_rejected_total[1h])
+        ) > {limit.REJECTED_SHARE}
         """,
-        limit.SLOW,
-        "{{ $value | humanizePercentage }} of the readings cannot be used and are kept with their reason.",
+        limit.QUICK,
+        "{{ $value | humanizePercentage }} of the last hour's readings cannot be used and are kept with their reason.",
         "Read the reasons: `SELECT reason, count(*) FROM rejected_rows GROUP BY reason`.",
     ),
     Alert(

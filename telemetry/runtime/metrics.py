@@ -24,8 +24,9 @@ REASONS = frozenset(
         *("container", "pod", "namespace", "value", "labels_raw"),
     )
 )
-"""First words of a rejection's reason that are told apart: the field, or the fault. All others are `other`: a wide file
+"""First words of a rejection's reason that are told apart: the field, or the fault. All others are `OTHER`: a wide file
 has a column for each metric, and names them."""
+OTHER = "other"
 
 
 def new_registry() -> CollectorRegistry:
@@ -114,6 +115,8 @@ class StreamerMetrics(RoleMetrics):
         self.rows_read = self.counter("rows_read")
         self.rows_blank = self.counter("rows_blank")
         self.rows_rejected = self.counter("rows_rejected")
+        for word in (*REASONS, OTHER):  # from 0 on: of a series that is born with its value no rate is seen
+            self.rows_rejected.labels(reason=word)
         self.rows_published = self.counter("rows_published")
         self.rows_dead = self.counter("rows_dead")
         self.pending_rows = self.gauge("pending_rows")
@@ -131,7 +134,7 @@ class StreamerMetrics(RoleMetrics):
         """Count the rejected readings of a block by what their reasons begin with."""
         words = Tally("fields" if reason[:1].isdigit() else reason.partition(" ")[0] for reason in reasons)
         for word, count in words.items():
-            self.rows_rejected.labels(reason=word if word in REASONS else "other").inc(count)
+            self.rows_rejected.labels(reason=word if word in REASONS else OTHER).inc(count)
 
 
 class CollectorMetrics(RoleMetrics):

@@ -58,6 +58,14 @@ def buckets(name: str, **counts: str) -> dict[str, str]:
     }
 
 
+def kept(namespace: str = "a", **counts: str) -> dict[str, str]:
+    """What became of readings, told by a collector."""
+    return {
+        f'telemetry_collector_rows_{name}_total{{namespace="{namespace}",instance="c"}}': values
+        for name, values in counts.items()
+    }
+
+
 def board(metric: str, values: str, who: str = BOARD) -> dict[str, str]:
     """A metric of one board, from two API pods."""
     return {f'{metric}{{{who},instance="{pod}",pod="{pod}"}}': values for pod in ("a", "b")}
@@ -224,13 +232,22 @@ ENDS = [
           {READ: "5+0x50", 'telemetry_database_up{instance="a"}': "0+0x50"}, 25, beside=("TelemetryDatabaseAway",)),
     Case(
         "TelemetryRowsRejected",
-        {'telemetry_streamer_rows_rejected_total{reason="value"}': "0+2x20 40+0x40", READ: "0+100x60"},
-        (11, 20),
-        (10, 40),
-        "2% of the readings cannot be used and are kept with their reason.",
+        kept(stored="0+95x90", blank="0+3x90", rejected="0+2x20 40+0x70"),
+        (3, 20, 40),
+        (2, 75),
+        "2% of the last hour's readings cannot be used and are kept with their reason.",
+        {"namespace": "a"},
     ),
-    quiet("TelemetryRowsRejected", "one of a hundred and one",
-          {'telemetry_streamer_rows_rejected_total{reason="value"}': "0+1x60", READ: "0+101x60"}),
+    Case(
+        "TelemetryRowsRejected",
+        kept(stored="0+0x3 470+0x70", blank="0+0x73", rejected="0+0x3 2000+0x70"),
+        (6, 20, 60),
+        (3, 5, 66),
+        "80.97% of the last hour's readings cannot be used and are kept with their reason.",
+        {"namespace": "a"},
+        title="a whole file that came within one scrape",
+    ),
+    quiet("TelemetryRowsRejected", "one of a hundred", kept(stored="0+98x60", blank="0+1x60", rejected="0+1x60")),
     Case(
         "TelemetryNotReady",
         {'telemetry_collector_ready{instance="c",check="database"}': "0+0x15 1+0x9"},

@@ -15,6 +15,8 @@ from webapi.options import ApiOptions
 API = "/api/v1/"
 NONE = "none"
 """The route of a request that matches none: its path and method may be anything, and would be a series each."""
+OPTIONS = "any"
+"""The route of what asks for a route's methods."""
 
 _GROUPS = {
     **{name: "gpus" for name in ("gpus", "inventory", "metrics")},
@@ -57,8 +59,18 @@ def group_of(route: str) -> str:
     return "scrapes" if route.startswith("/metrics") else "pages"
 
 
+def told_as(method: str, rule: str) -> tuple[str, str]:
+    """Method and route under which an answer is counted: those that all routes take are no series of each."""
+    if rule == NONE:
+        return NONE, NONE
+    if method == "OPTIONS":
+        return method, OPTIONS
+    return ("GET" if method == "HEAD" else method), rule
+
+
 def _count(response: Response) -> Response:
-    route, method = (str(request.url_rule), request.method) if request.url_rule else (NONE, NONE)
+    rule = str(request.url_rule) if request.url_rule else NONE
+    method, route = told_as(request.method, rule)
     seconds = time.perf_counter() - g.began if "began" in g else 0.0
-    counted().answered(method, route, group_of(route), response.status_code, seconds)
+    counted().answered(method, route, group_of(rule), response.status_code, seconds)
     return response

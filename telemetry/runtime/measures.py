@@ -200,6 +200,10 @@ STORE = (
         _gauge(
             "newest_reading_age_seconds", "Age of the newest reading of any GPU, good to 10 s: freshness, end to end."
         ),
+        _gauge(
+            "gpus_ahead",
+            "GPUs whose newest reading is dated over 300 s ahead, which the age leaves out: a clock is wrong.",
+        ),
         _gauge("unsettled_blocks", "Blocks reserved and not settled, queued ones too: grows while the way is stuck."),
         _gauge(
             "oldest_unsettled_age_seconds",

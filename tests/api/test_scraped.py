@@ -96,6 +96,16 @@ def test_the_queue_and_the_database_are_told_as_they_are(watch: Watch, topic: To
     assert 5 <= found["telemetry_store_newest_reading_age_seconds"] < 100
 
 
+def test_a_clock_that_is_a_day_ahead_does_not_hide_that_all_others_are_silent(api: Api, database: Database) -> None:
+    day = 86_400 * SECOND
+    fill(database, [Reading(gpu("a", 0), now() - 90 * SECOND, TEMP, 1), Reading(gpu("b", 0), now() + day, TEMP, 1)])
+    found = values(api)
+    assert found["telemetry_store_newest_reading_age_seconds"] >= 90
+    assert (found["telemetry_store_gpus"], found["telemetry_store_gpus_ahead"]) == (2, 1)
+    seen = scraped(api, "/metrics/gpus")[SEEN]
+    assert [dict(labels)["Hostname"] for labels in seen] == ["a"]
+
+
 def test_of_what_is_away_only_that_is_told_and_of_the_other_all(
     watch: Watch, server: Server, database: Database, proxies: list[Proxy]
 ) -> None:

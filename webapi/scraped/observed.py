@@ -75,6 +75,7 @@ def _of_store(found: Standing) -> dict[str, float]:
     told = {
         "gpus": found.gpus,
         "newest_reading_age_seconds": found.newest_reading_age,
+        "gpus_ahead": found.gpus_ahead,
         "unsettled_blocks": found.unsettled_blocks,
         "oldest_unsettled_age_seconds": max(0.0, found.oldest_unsettled_age or 0.0),
         "dead_blocks": found.dead_blocks,

@@ -19,6 +19,7 @@ from telemetry.store.pool import Pool
 from telemetry.store.queries import query
 from telemetry.store.questions.fleet import Fleet, MetricRow
 from telemetry.store.questions.reader import GpuRow
+from telemetry.store.questions.standing import AHEAD
 
 QUESTIONS = "watch.sql"
 """The file of the statements that are asked here."""
@@ -27,8 +28,6 @@ FRESH = 300.0
 """Seconds after which a value is none any more: Prometheus' own --query.lookback-delta, as /latest has it."""
 OVERLAP = 15.0
 """Seconds of readings that are read once more, for those that were committed late."""
-AHEAD = 300.0
-"""Seconds by which a clock may be ahead."""
 SLICES = (20.0, 80.0, FRESH)
 """Seconds to look back at first, in turn: readings of a metric may lie a minute apart, or five."""
 MANY = 5_000
@@ -109,7 +108,10 @@ class Current:
         found, cut = self._first(now) if now - self._at > FRESH - OVERLAP else self._news(now)
         values = newest(found, _micros(now - FRESH), self._apart)
         cut, values = cut or len(values.time) > self.most, values.chosen(slice(self.most))
-        seen = {gpu: micros / 1e6 for gpu, micros in self._all("seen", {"since": _moment(now - DAY)})}
+        seen = {
+            gpu: micros / 1e6
+            for gpu, micros in self._all("seen", {"since": _moment(now - DAY), "until": _moment(now + AHEAD)})
+        }
         gpus, workloads = self._rows(seen), self._named(np.unique(values.workload).tolist())
         self._values, self._gpus, self._workloads, self._at = values, gpus, workloads, now
         return Fleetwide(_micros(now), values, gpus, seen, metrics, workloads, cut)

@@ -1,11 +1,14 @@
 -- What Prometheus is told of the database, by name. Parameters are psycopg's.
 
 -- name: standing
--- One row: GPUs; age of the newest reading (NULL without one); unsettled blocks; for how long the longest of them is
+-- One row: GPUs; age of the newest reading (NULL without one), and GPUs whose newest is dated ahead: the clock of one
+-- would hide the silence of all others; unsettled blocks; for how long the longest of them is
 -- overdue (NULL without one); dead blocks and their readings. Ages in seconds. The index of unsettled blocks is small:
 -- the queue's capacity bounds it.
 SELECT (SELECT count(DISTINCT id) FROM gpus WHERE last_seen IS NOT NULL),
-       (SELECT extract(epoch FROM clock_timestamp() - max(last_seen))::float8 FROM gpus),
+       (SELECT extract(epoch FROM clock_timestamp() - max(last_seen))::float8 FROM gpus
+        WHERE last_seen <= clock_timestamp() + make_interval(secs => %(ahead)s)),
+       (SELECT count(DISTINCT id) FROM gpus WHERE last_seen > clock_timestamp() + make_interval(secs => %(ahead)s)),
        unsettled.blocks, unsettled.overdue, dead.blocks, dead.rows
 FROM (SELECT count(*) AS blocks, extract(epoch FROM clock_timestamp() - min(leased_until))::float8 AS overdue
       FROM blocks WHERE settled_at IS NULL) unsettled,
@@ -39,8 +42,8 @@ FROM (
 SELECT set_config('work_mem', '64MB', true);
 
 -- name: seen
--- When each of the GPUs of the last day was heard of, µs since 1970; the others are history.
-SELECT gpu, (extract(epoch FROM last_seen) * 1000000)::bigint FROM gpus WHERE last_seen >= %(since)s;
+-- When each of the GPUs of the last day was heard of, µs since 1970; the others are history, or have a clock that is ahead.
+SELECT gpu, (extract(epoch FROM last_seen) * 1000000)::bigint FROM gpus WHERE last_seen >= %(since)s AND last_seen <= %(until)s;
 
 -- name: places
 SELECT gpu, id, uuid, gpu_id, device, model_name, hostname, labels, first_seen, last_seen FROM gpus

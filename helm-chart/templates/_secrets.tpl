@@ -136,6 +136,19 @@ Secrets made by others the chart does not know.
 {{- $name -}}
 {{- end }}
 
+{{/* Prometheus asks, and keeps what it asks with where others read it: no token that may do more is given to it. */}}
+{{- define "telemetry.refuseStrongScraper" -}}
+{{- $monitor := include "telemetry.monitoringValues" (list . "serviceMonitor") | fromYaml -}}
+{{- $asks := or (dig "gpus" true $monitor) (dig "metricsAuth" false (.Values.api | default dict)) -}}
+{{- if and $asks (include "telemetry.makesTokens" .) (not $monitor.tokenSecret) -}}
+{{- $scopes := list -}}
+{{- range include "telemetry.tokens" . | fromYamlArray }}{{ $scopes = append $scopes .scope }}{{ end -}}
+{{- if not (has "read" $scopes) -}}
+{{- include "telemetry.refuse" (list "api.auth.tokens" (printf "none is of scope read, so Prometheus would be given one of scope %s; add {name: prometheus, scope: read}, name a Secret with such a token in monitoring.serviceMonitor.tokenSecret, or set monitoring.serviceMonitor.enabled=false" (first $scopes))) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{/* A token: the one in the cluster, or a new one: (list $ secret name). */}}
 {{- define "telemetry.token" -}}
 {{- $root := index . 0 -}}

@@ -134,6 +134,20 @@ def test_tokens_of_ones_own_need_one_for_prometheus(chart: Chart) -> None:
     assert gpus["authorization"]["credentials"] == {"name": "prometheus", "key": "t"}
 
 
+def test_prometheus_is_given_no_token_that_may_do_more_than_ask(chart: Chart) -> None:
+    strong = {**ON, "api": {"auth": {"tokens": [{"name": "admin", "scope": "admin"}]}}}
+    refusal = chart.refusal(strong)
+    assert "api.auth.tokens: none is of scope read" in refusal
+    assert "monitoring.serviceMonitor.tokenSecret" in refusal
+
+
+@pytest.mark.slow
+def test_a_token_of_scope_admin_alone_does_where_prometheus_has_its_own(chart: Chart) -> None:
+    auth = {"auth": {"tokens": [{"name": "admin", "scope": "admin"}]}}
+    chart({**monitoring(serviceMonitor={"tokenSecret": "prometheus"}), "api": auth})
+    chart({**monitoring(serviceMonitor={"gpus": False}), "api": auth})
+
+
 def test_the_rule_is_the_rules_file(monitored: Render) -> None:
     file = yaml.safe_load((HELM_CHART / RULES).read_text(encoding="utf-8"))
     assert monitored["PrometheusRule", "telemetry-alerts"]["spec"] == file

@@ -76,7 +76,7 @@ class Fleetwide:
     """A look: the newest values, what their numbers stand for, and the GPUs of the last day.
 
     `at` is when it was read, µs since 1970; `seen` when each of `gpus` was heard of last, Unix seconds, both by number.
-    `cut`: as many values as may be were found, so others are missing.
+    `cut`: at least so many series are missing, as there are more than may be; 0: none is.
     """
 
     at: int
@@ -85,7 +85,7 @@ class Fleetwide:
     seen: Mapping[int, float]
     metrics: Mapping[int, MetricRow]
     workloads: Mapping[int, Workload]
-    cut: bool
+    cut: int
 
 
 class Current:
@@ -107,14 +107,15 @@ class Current:
         self._apart = [number for number, row in metrics.items() if row.canonical.startswith(APART)]
         found, cut = self._first(now) if now - self._at > FRESH - OVERLAP else self._news(now)
         values = newest(found, _micros(now - FRESH), self._apart)
-        cut, values = cut or len(values.time) > self.most, values.chosen(slice(self.most))
+        beyond = self._beyond(now) if cut or len(values.time) > self.most else 0
+        values = values.chosen(slice(self.most))
         seen = {
             gpu: micros / 1e6
             for gpu, micros in self._all("seen", {"since": _moment(now - DAY), "until": _moment(now + AHEAD)})
         }
         gpus, workloads = self._rows(seen), self._named(np.unique(values.workload).tolist())
         self._values, self._gpus, self._workloads, self._at = values, gpus, workloads, now
-        return Fleetwide(_micros(now), values, gpus, seen, metrics, workloads, cut)
+        return Fleetwide(_micros(now), values, gpus, seen, metrics, workloads, beyond)
 
     def _first(self, now: float) -> tuple[Values, bool]:
         """The newest slice, and the others too where that is little."""
@@ -151,6 +152,11 @@ class Current:
                 row = cursor.execute(query("apart", file=QUESTIONS), values).fetchone() or ()
                 found = newest(joined([found, unpacked(row)]), 0, self._apart)
         return found, len(found.time) > self.most
+
+    def _beyond(self, now: float) -> int:
+        """How many series more than may be were reported just now; there is one at least."""
+        ((count,),) = self._all("series", {"start": _moment(now - SLICES[0]), "end": _moment(now + AHEAD)})
+        return max(1, int(count) - self.most)
 
     def _rows(self, numbers: Iterable[int]) -> dict[int, GpuRow]:
         """The GPUs of these numbers; only those are asked for that are not known, and no others are kept."""

@@ -37,6 +37,12 @@ FROM (
     LIMIT %(limit)s
 ) newest;
 
+-- name: series
+-- How many of both there are within a slice of time; asked only when they are more than are shown.
+SELECT count(*) FROM (
+    SELECT FROM samples WHERE time >= %(start)s AND time < %(end)s GROUP BY gpu, metric
+) series;
+
 -- name: in_memory
 -- For this transaction alone: a slice of a large fleet is sorted without a file.
 SELECT set_config('work_mem', '64MB', true);

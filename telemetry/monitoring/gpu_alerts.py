@@ -125,6 +125,14 @@ GPUS: Final = (
         "Look whether the host is up, then at its exporter.",
     ),
     Alert(
+        "TelemetryGpusUnread",
+        "warning",
+        "max by (namespace) (telemetry_gpus_up) == 0",
+        limit.USUAL,
+        "No API pod has read the GPUs from the database for five minutes: alerts about them are silent.",
+        "Look at the API's log for `a scrape is answered without the GPUs`, and whether the database is away or slow.",
+    ),
+    Alert(
         "TelemetryGpuSeriesCut",
         "warning",
         'max without (instance, pod) (telemetry_gpus_series{state="cut"}) > 0',

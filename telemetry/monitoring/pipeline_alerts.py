@@ -119,8 +119,7 @@ COLLECTORS: Final = (
     Alert(
         "TelemetryDatabaseAway",
         "critical",
-        # the API's two pages both tell it
-        "min without (job, metrics_path) (telemetry_database_up) == 0",
+        "telemetry_database_up == 0",
         limit.QUICK,
         "The database does not answer {{ $labels.instance }}: nothing is stored, and questions fail.",
         "Look at the database, its disk and connections; collectors hold what they have and go on by themselves.",

@@ -190,7 +190,7 @@ WAY = [
         "TelemetryDatabaseAway",
         {
             'telemetry_database_up{instance="a"}': "1+0x3 0+0x9 1+0x9",
-            'telemetry_database_up{instance="a",metrics_path="/metrics/gpus"}': "1+0x3 0+0x9 1+0x9",
+            'telemetry_database_up{instance="b"}': "1+0x22",
         },
         (6, 13),
         (3, 5, 14),

@@ -58,6 +58,13 @@ PRESENCE = [
     quiet("TelemetryReadingsOld", "an export of last year, or a clock that is ahead",
           store(newest_reading_age_seconds="86400+60x30") | {
               'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),
+    Case("TelemetryGpusUnread",
+         {f'telemetry_gpus_up{{instance="{pod}"}}': "1+0x3 0+0x9 1+0x9" for pod in ("a", "b")}
+         | {'telemetry_database_up{instance="a"}': "1+0x22"}, (9, 12), (8, 14),
+         "No API pod has read the GPUs from the database for five minutes: alerts about them are silent."),
+    quiet("TelemetryGpusUnread", "one of two pods is slow, and the database answers",
+          {'telemetry_gpus_up{instance="a"}': "0+0x40", 'telemetry_gpus_up{instance="b"}': "1+0x40",
+           'telemetry_database_up{instance="a"}': "1+0x40"}),
     quiet("TelemetryApiErrors", "probes alone fail", {
         f'{ASKED}{{route="/readyz",status="5xx"}}': "0+9x40", f'{ASKED}{{route="/livez",status="2xx"}}': "0+9x40",
         f'{ASKED}{{{ROUTE},status="2xx"}}': "0+9x40"}, 12, 30),

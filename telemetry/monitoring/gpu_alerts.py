@@ -28,10 +28,15 @@ def _worst(expr: str) -> str:
     return f"max by ({BOARD}) ({expr})"
 
 
+def _told(metric: str) -> str:
+    """What a board said last: one that falls silent after its fault is as faulty, and GpuMissing tells of it later."""
+    return f"last_over_time({metric}[{limit.FAULT_KEPT}])"
+
+
 def _xid(severity: Literal["critical", "warning"]) -> Alert:
     """XIDs of one severity. The code is a label, so that a second one is another alert."""
     texts = {code: xid.text for code, xid in XID_TEXT.items() if xid.severity == severity}
-    codes = " or ".join(f"DCGM_FI_DEV_XID_ERRORS == {code}" for code in texts)
+    codes = " or ".join(f"{_told('DCGM_FI_DEV_XID_ERRORS')} == {code}" for code in texts)
     told = "".join(f'{{{{ if eq $labels.xid "{code}" }}}}{text}{{{{ end }}}}' for code, text in texts.items())
     action = {
         "critical": "Drain the host of work, keep `nvidia-bug-report.sh`, reset the GPU or restart the host.",
@@ -62,7 +67,7 @@ GPUS: Final = (
     Alert(
         "TelemetryGpuRowRemapFailed",
         "critical",
-        f"{_worst('DCGM_FI_DEV_ROW_REMAP_FAILURE')} > 0",
+        f"{_worst(_told('DCGM_FI_DEV_ROW_REMAP_FAILURE'))} > 0",
         _NOW,
         f"{_WHO}: memory rows could not be remapped.",
         "Take the GPU out of use and have it replaced: it has no spare rows left.",
@@ -78,7 +83,7 @@ GPUS: Final = (
     Alert(
         "TelemetryGpuEccUncorrectable",
         "critical",
-        f"{_worst('DCGM_FI_DEV_ECC_DBE_VOL_TOTAL')} > 0",
+        f"{_worst(_told('DCGM_FI_DEV_ECC_DBE_VOL_TOTAL'))} > 0",
         _NOW,
         f"{_WHO}: {{{{ $value | humanize }}}} uncorrectable memory errors since its driver was loaded.",
         "Drain it of work and reset it; what ran at that time may have computed nonsense.",

@@ -28,6 +28,8 @@ GPU_SILENCE: Final = 300.0
 """Sources send every 1 to 60 s; Prometheus forgets a series after as long."""
 CLOCK_AHEAD: Final = 300.0
 """Beyond this a source's clock is wrong, and its times are no sign of life."""
+FAULT_KEPT: Final = "15m"
+"""How long a fault that a board told of stands when nothing more is heard: longer than until it is told as missing."""
 THERMAL_SHARE: Final = 0.05
 """Of the time: a GPU that is cooled well is never throttled by heat."""
 POWER_SHARE: Final = 0.5

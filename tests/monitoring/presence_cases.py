@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from tests.monitoring.alert_cases import ASKED, PLACE, ROUTE, SEEN, STOPS, Case, quiet, store
+from tests.monitoring.alert_cases import (
+    ASKED,
+    ECC,
+    PLACE,
+    ROUTE,
+    SAID,
+    SEEN,
+    STOPS,
+    WHO,
+    XID,
+    Case,
+    board,
+    quiet,
+    store,
+)
 
 __all__ = ["PRESENCE"]
 
@@ -24,6 +38,7 @@ def heard(namespace: str, host: str, gpu: int, values: str) -> dict[str, str]:
     return {f'{SEEN}{{namespace="{namespace}",Hostname="{host}",gpu="{gpu}",instance="a"}}': values}
 
 
+REMAP = "DCGM_FI_DEV_ROW_REMAP_FAILURE"
 AHEAD = "4000000000+0x60"
 GOES_ON = "0+60x60"
 PROD = heard("prod", "node-1", 0, GOES_ON) | heard("prod", "node-7", 0, GOES_ON)
@@ -65,6 +80,12 @@ PRESENCE = [
     quiet("TelemetryGpusUnread", "one of two pods is slow, and the database answers",
           {'telemetry_gpus_up{instance="a"}': "0+0x40", 'telemetry_gpus_up{instance="b"}': "1+0x40",
            'telemetry_database_up{instance="a"}': "1+0x40"}),
+    *(Case(name, board(metric, f"0+0x5 {value}+0x3 stale"), (6, 9, 20), (5, 26), f"{SAID}: {says}", WHO | xid,
+           title="the board falls silent")
+      for name, metric, value, says, xid in (
+          ("TelemetryGpuXidCritical", XID, 79, "XID 79, GPU has fallen off the bus.", {"xid": "79"}),
+          ("TelemetryGpuEccUncorrectable", ECC, 2, "2 uncorrectable memory errors since its driver was loaded.", {}),
+          ("TelemetryGpuRowRemapFailed", REMAP, 1, "memory rows could not be remapped.", {}))),
     quiet("TelemetryApiErrors", "probes alone fail", {
         f'{ASKED}{{route="/readyz",status="5xx"}}': "0+9x40", f'{ASKED}{{route="/livez",status="2xx"}}': "0+9x40",
         f'{ASKED}{{{ROUTE},status="2xx"}}': "0+9x40"}, 12, 30),

@@ -11,9 +11,10 @@ from flask import Flask, Response, current_app, request
 from telemetry.runtime import Report, mask_secrets
 from telemetry.runtime.exposition import exposition
 from webapi.contract import Blueprint
-from webapi.process.crowd import BUSY
+from webapi.process.crowd import BUSY, is_beyond, refuse_beyond
 from webapi.readiness import Readiness
 from webapi.scraped.counting import counted
+from webapi.scraped.kept import OPEN_METRICS
 from webapi.scraped.scrapes import scrapes
 from webapi.security.auth import open_to_all, open_unless_told
 from webapi.services import services
@@ -21,7 +22,6 @@ from webapi.services import services
 blueprint = Blueprint("probes", __name__, description="Whether it works, and how it does")
 
 TEXT = "text/plain"
-OPEN_METRICS = "application/openmetrics-text"
 NOT_READY = "[-] database: the database cannot be reached: connection refused\nfailed\n"
 COUNTED = 'telemetry_api_requests_total{method="GET",route="/api/v1/gpus",status="2xx"} 42.0\n'
 _READINESS = "telemetry_readiness"
@@ -114,7 +114,12 @@ def metrics() -> Response:
     `telemetry_database_up`, with 0.
     """
     accept = request.headers.get("Accept")
-    text, content_type = exposition(counted().registry, scrapes().observed.values(), accept)
+    kept = scrapes().kept
+    found = kept.lately(accept) if is_beyond(request.environ) else None
+    if found is None:
+        refuse_beyond(request.environ, services().options.retry_after)
+        found = kept.keep(exposition(counted().registry, scrapes().observed.values(), accept))
+    text, content_type = found
     return Response(text, content_type=content_type)
 
 

@@ -12,7 +12,7 @@ from werkzeug.wsgi import LimitedStream
 
 from telemetry.runtime import log_event
 from webapi.problems import Problem
-from webapi.process.crowd import refuse_beyond
+from webapi.process.crowd import SCRAPED, refuse_beyond
 from webapi.services import services
 
 HEADER = "X-Request-ID"
@@ -86,7 +86,8 @@ def _begin() -> None:
     given = request.headers.get(HEADER, "")
     g.request_id = given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
     g.began = time.perf_counter()
-    refuse_beyond(request.environ, services().options.retry_after)
+    if request.path != SCRAPED:  # that has a text for those beyond
+        refuse_beyond(request.environ, services().options.retry_after)
 
 
 def _finish(response: Response) -> Response:

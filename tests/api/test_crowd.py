@@ -20,6 +20,7 @@ from tests.fixtures.store import Database
 from webapi.document import NOWHERE, document
 from webapi.process.crowd import SCRAPES, Room
 from webapi.readiness import Readiness
+from webapi.scraped.kept import OPEN_METRICS
 
 Start = Callable[..., Serve]
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -112,8 +113,11 @@ def test_a_scrape_beyond_those_under_way_is_refused_as_the_contract_says(make_ap
     with ExitStack() as under_way:
         for _ in range(SCRAPES):
             assert under_way.enter_context(client.get("/metrics")).status_code == 200
-        refused = client.get("/metrics")
-    scrape = next(operation for operation in contract.operations if operation.path == "/metrics")
+        refused, kept = client.get("/metrics/gpus"), client.get("/metrics")
+        other = client.get("/metrics", headers={"Accept": OPEN_METRICS})
+    scrape = next(operation for operation in contract.operations if operation.path == "/metrics/gpus")
+    assert (kept.status_code, "telemetry_database_up 0.0" in kept.text) == (200, True), "the text that was made last"
+    assert other.status_code == 503, "there is none in this format"
     assert contract.faults(scrape, 503, dict(refused.headers), refused.data) == []
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
     assert client.get("/metrics").status_code == 200

@@ -142,7 +142,12 @@ def _lasting(environ: "WSGIEnvironment", start_response: "StartResponse") -> "St
     return start
 
 
+def is_beyond(environ: "WSGIEnvironment") -> bool:
+    """Whether a request was marked."""
+    return bool(environ.get(_REFUSED))
+
+
 def refuse_beyond(environ: "WSGIEnvironment", retry_after: int) -> None:
     """Raise the problem of a request that was marked."""
-    if environ.get(_REFUSED):
+    if is_beyond(environ):
         raise Problem(503, *BUSY, headers={"Retry-After": str(retry_after)})

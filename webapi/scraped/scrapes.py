@@ -13,6 +13,7 @@ from telemetry.store.pool import Pool
 from telemetry.store.questions.current import Current
 from webapi.options import ApiOptions
 from webapi.queue.observer import Observer
+from webapi.scraped.kept import Kept
 from webapi.scraped.observed import Observed
 from webapi.scraped.page import PATIENCE, Page
 
@@ -31,6 +32,7 @@ class Scrapes:
     pool: Pool
     observed: Observed
     page: Page
+    kept: Kept
 
 
 def attach(app: Flask, *, url: str, options: ApiOptions, observer: Observer) -> None:
@@ -45,7 +47,7 @@ def attach(app: Flask, *, url: str, options: ApiOptions, observer: Observer) -> 
         connect_timeout=options.connect_timeout,
     )
     observed = Observed(observer=observer if options.queue else None, pool=pool)
-    app.extensions[_EXTENSION] = Scrapes(pool, observed, Page(Current(pool=pool, most=MOST)))
+    app.extensions[_EXTENSION] = Scrapes(pool, observed, Page(Current(pool=pool, most=MOST)), Kept())
 
 
 def scrapes() -> Scrapes:

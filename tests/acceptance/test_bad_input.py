@@ -66,6 +66,7 @@ def test_a_file_that_may_not_be_read_is_told(run: Run, tmp_path: Path) -> None:
     assert "Permission denied" in done.err
 
 
+@pytest.mark.slow
 def test_rows_full_of_bad_fields_are_stored_blank_or_rejected_as_an_independent_reader_says(pipeline: Pipeline) -> None:
     contents = [well_formed(seed) for seed in (4, 61)]
     verdicts = [opinion(content) for content in contents]

@@ -66,6 +66,7 @@ def test_pages_that_nobody_takes_leave_probes_and_questions_answering(server: Se
     assert "Traceback" not in server.process.stderr, server.process.stderr
 
 
+@pytest.mark.slow
 def test_answers_without_a_place_are_not_waited_for(server: Serve) -> None:
     with slow(server, THREADS, LIVE * 1_000):
         eventually(lambda: "does not take its answer" in server.process.stderr, "the end of the first")

@@ -100,6 +100,7 @@ def test_metrics_are_those_of_all_workers_and_survive_one(serve: Start, tmp_path
     assert owners <= {str(served.process.pid), "dead", *children.read_text().split()}
 
 
+@pytest.mark.slow
 def test_a_killed_servers_files_are_removed_by_the_next_one_and_a_running_ones_are_not(
     serve: Start, tmp_path: Path
 ) -> None:

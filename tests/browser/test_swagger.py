@@ -72,6 +72,7 @@ def test_the_operations_are_shown_and_no_request_leaves_this_machine(
     assert {urlsplit(url).hostname for url in urls if not url.startswith("data:")} == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_authorize_takes_a_token_and_shows_it_with_each_request(
     serve: Callable[..., Serve], keyring: Keyring, tmp_path: Path
 ) -> None:

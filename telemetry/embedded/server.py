@@ -6,6 +6,7 @@ What does not live here: how either of them is set up, and starting one again wh
 from __future__ import annotations
 
 import signal
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +20,10 @@ from telemetry.embedded.state import FolderLock, choose_port, end, make_folder, 
 
 __all__ = ["EmbeddedServer"]
 
-_ATTEMPTS = 4
+_PASSES_WITHIN = 15.0
+"""Seconds for which a start is tried again that failed for a reason that passes: what a killed server left ends in its
+own time."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 Steps = Sequence[tuple[signal.Signals, float]]
 """Signals, each with the seconds that it may take."""
@@ -101,7 +105,8 @@ class EmbeddedServer(ABC):
 
     def _launch(self, make: Callable[[], Child], is_ready: Callable[[Child], bool], seconds: float) -> None:
         """Run the process that `make` describes on `port`; again, when it fails for a reason that passes."""
-        for attempts_left in reversed(range(_ATTEMPTS)):
+        until, pause = time.monotonic() + _PASSES_WITHIN, _FIRST_PAUSE
+        while True:
             self.port = choose_port(self.folder / "port", self._wanted_port, self.host)
             child = self._child = make()
             child.start()
@@ -111,8 +116,10 @@ class EmbeddedServer(ABC):
                 wait_until_ready(child, self.kind, partial(is_ready, child), seconds)
                 break
             except StartFailed as error:
-                if not attempts_left or not any(reason in str(error) for reason in self._passing):
+                if time.monotonic() > until or not any(reason in str(error) for reason in self._passing):
                     raise
                 child.stop(self._ending)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
         write_private(self.folder / "port", str(self.port))
         self._wanted_port = self.port  # others were told it: a restart takes this one or none

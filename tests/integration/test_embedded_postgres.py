@@ -8,6 +8,8 @@ import socket
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psycopg
@@ -17,7 +19,7 @@ from telemetry.embedded import BinaryMissing, DataUnusable, EmbeddedError, Embed
 from telemetry.embedded.cluster import run_psql
 from telemetry.embedded.state import survivor
 from tests.fixtures.embedded import ask, connect, embedded
-from tests.fixtures.process import Processes, is_gone
+from tests.fixtures.process import Processes, command_lines, is_gone
 from tests.fixtures.servers_postgres import PostgresServer, pg_bin_dir
 from tests.fixtures.wait import until
 
@@ -93,8 +95,7 @@ def test_no_password_is_in_an_argument_list_or_a_log(running_postgres: EmbeddedP
     with pytest.raises(psycopg.errors.SyntaxError), connect(running_postgres) as connection:
         connection.execute("nonsense")
     passwords = [running_postgres.password(role).encode() for role in (*running_postgres.roles, "postgres")]
-    seen = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    seen += [path.read_bytes() for path in running_postgres.folder.rglob("*.log")]
+    seen = command_lines() + [path.read_bytes() for path in running_postgres.folder.rglob("*.log")]
     seen += [
         running_postgres.url(running_postgres.reader, passfile=True).encode(),
         running_postgres.psql_command().encode(),
@@ -156,6 +157,27 @@ def test_committed_rows_outlive_a_killed_server(postgres_state: Path) -> None:
         postgres.stop()
         postgres.start()
         assert ask(postgres, "SELECT n FROM kept") == [(1,)]
+
+
+def test_a_start_waits_for_what_a_killed_server_left(postgres_state: Path) -> None:
+    refused = "pre-existing shared memory block"
+    with embedded(postgres_state) as postgres, closing(connect(postgres)) as connection:
+        assert postgres.pid
+        straggler = connection.info.backend_pid
+        os.kill(straggler, signal.SIGSTOP)  # so that it does not see the end of its parent
+        try:
+            os.kill(postgres.pid, signal.SIGKILL)
+            until(lambda: not postgres.alive)
+            postgres.stop()
+            with ThreadPoolExecutor(1) as pool:
+                start = pool.submit(postgres.start)
+                until(lambda: refused in postgres.log.text() or start.done(), "a start that fails")
+                os.kill(straggler, signal.SIGCONT)
+                start.result()
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(straggler, signal.SIGCONT)
+        assert ask(postgres, "SELECT 1") == [(1,)]
 
 
 def test_a_postmaster_pid_of_another_program_does_not_stop_the_start(postgres_state: Path) -> None:

@@ -19,7 +19,7 @@ import redis
 from telemetry.embedded import BinaryMissing, EmbeddedError, EmbeddedRedis, StartFailed, StateLocked
 from telemetry.embedded.account import Account
 from telemetry.embedded.children import Child
-from tests.fixtures.process import Processes, is_gone
+from tests.fixtures.process import Processes, command_lines, is_gone
 from tests.fixtures.servers_postgres import open_folder
 from tests.fixtures.wait import until
 
@@ -90,8 +90,7 @@ def test_it_wants_the_password_which_no_argument_list_and_no_log_shows(server: E
     with redis.Redis.from_url(server.url()) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
     secret = server.password.encode()
-    seen = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-    seen += [server.log.path.read_bytes(), server.url().encode()]
+    seen = [*command_lines(), server.log.path.read_bytes(), server.url().encode()]
     assert not [text for text in seen if secret in text]
     private = [server.password_file, server.folder / "redis.conf"]
     assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from telemetry.store.pool import Pool
+from telemetry.store.questions import current as module
 from telemetry.store.questions.current import Current, Fleetwide, Values, newest
 from tests.fixtures.filled import POWER, SECOND, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.store import Database
@@ -46,13 +47,26 @@ def test_a_look_shows_the_newest_values_and_keeps_those_of_the_ones_before(datab
     assert {look.gpus[number].hostname for number in look.seen} == {"a", "b"}
 
 
-def test_of_a_large_fleet_what_is_reported_less_often_comes_with_the_next_looks(database: Database, pool: Pool) -> None:
+def test_of_a_large_fleet_what_is_reported_less_often_comes_with_the_next_looks(
+    database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 3_600.0)  # a busy machine may be slow; it is asked all the same
     at = now()
     fill(
         database, [Reading(A, at - ago * SECOND, metric, ago) for ago, metric in ((1, TEMP), (50, UTIL), (200, POWER))]
     )
     current = Current(pool=pool, most=100, many=1)
     assert [len(told(current.look())) for _ in range(4)] == [1, 2, 3, 3]
+
+
+def test_slices_that_would_take_too_long_are_left_out(
+    database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    at = now()
+    fill(database, [Reading(A, at - ago * SECOND, metric, ago) for ago, metric in ((1, TEMP), (50, UTIL))])
+    current = Current(pool=pool, most=100, many=1)
+    assert [len(told(current.look())) for _ in range(2)] == [1, 1]
 
 
 def test_more_series_than_may_be_are_cut_and_it_is_told_how_many(database: Database, pool: Pool) -> None:

@@ -7,8 +7,8 @@ import re
 import shlex
 import socket
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
@@ -160,8 +160,13 @@ def children(values: Values, database: Database, queue: Queue, csv: Path, api_po
     return specs
 
 
-def free_port(host: str, wanted: int) -> int:
-    """`wanted` when it can be bound, for 0 a free one. ConfigError when it is taken."""
+@contextmanager
+def free_port(host: str, wanted: int) -> Iterator[int]:
+    """`wanted` when it can be bound, for 0 a free one. ConfigError when it is taken.
+
+    On Linux it is nobody else's until the end of the `with`: the API comes seconds later, and meanwhile whoever asks
+    for any free port could be given this one. The API may listen there beside us, because we do not.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -170,7 +175,10 @@ def free_port(host: str, wanted: int) -> int:
             raise ConfigError(
                 f"--{c.API_PORT.flag} {wanted}: {error.strerror}; choose another port, or 0 for a free one"
             ) from None
-        return int(probe.getsockname()[1])
+        port = int(probe.getsockname()[1])
+        if sys.platform != "linux":  # a Mac lets nobody bind what is bound
+            probe.close()
+        yield port
 
 
 def address(host: str, port: int) -> str:

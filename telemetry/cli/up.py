@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,7 +76,12 @@ def up(as_json: bool, **values: Any) -> int:
     _check(values)
     if not open_source(source, stop):
         return 1 if values["once"] else 0
-    port = None if values["once"] else free_port(values["api_host"], values["api_port"])
+    with nullcontext() if values["once"] else free_port(values["api_host"], values["api_port"]) as port:
+        return _supervise(values, source, port, stop, as_json)
+
+
+def _supervise(values: Values, source: CsvSource, port: int | None, stop: Stop, as_json: bool) -> int:
+    """Run it on a state folder of its own; the exit code. Raises StateLocked when that is another one's."""
     state = (values["state"] or Path(STATE)).expanduser().absolute()
     make_folder(state)
     lock = FolderLock(state)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,6 @@ from tests.fixtures.exports import export, row
 from tests.fixtures.hostile import garbage, opinion, well_formed
 from tests.fixtures.pipeline import ROOT, SAMPLE, Pipeline, Run, get
 from tests.fixtures.process import eventually
-from tests.fixtures.servers_redis import free_port
 
 HEADER = SAMPLE.read_bytes().split(b"\n", 1)[0]
 SECRET = "open-sesame"
@@ -138,10 +139,19 @@ def test_a_refused_password_of_the_queue_ends_every_command_without_showing_it(p
     assert pipeline.settled() == 0
 
 
-def test_servers_that_are_not_there_end_a_command_and_are_waited_for_by_a_role(pipeline: Pipeline) -> None:
-    nobody = f"127.0.0.1:{free_port()}"
-    database = {"TELEMETRY_DATABASE_URL": f"postgresql://me:{SECRET}@{nobody}/x"}
-    queue = {"TELEMETRY_REDIS_URL": f"redis://:{SECRET}@{nobody}/0"}
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """An address that refuses everybody: its port is taken, so that no server can come there, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_servers_that_are_not_there_end_a_command_and_are_waited_for_by_a_role(
+    pipeline: Pipeline, nowhere: str
+) -> None:
+    database = {"TELEMETRY_DATABASE_URL": f"postgresql://me:{SECRET}@{nowhere}/x"}
+    queue = {"TELEMETRY_REDIS_URL": f"redis://:{SECRET}@{nowhere}/0"}
     role = pipeline.begin("collect", "--health-port", 0, **database)
     asked = [
         pipeline.begin("verify", **database),

@@ -20,6 +20,7 @@ import redis
 
 from telemetry.embedded import EmbeddedPostgres, EmbeddedRedis
 from tests.fixtures.servers_postgres import pg_bin_dir
+from tests.fixtures.servers_redis import free_port
 from tests.fixtures.wait import until
 
 SMALL_DISK = 400 << 20
@@ -30,7 +31,7 @@ class Queue:
     """Redis or Valkey with an append-only file. `lock` is held while it is stopped, so that faults take turns."""
 
     def __init__(self, folder: Path, binary: Path | None) -> None:
-        self.server = EmbeddedRedis(folder, binary=binary, maxmemory="256mb")
+        self.server = EmbeddedRedis(folder, binary=binary, maxmemory="256mb", port=free_port())
         self.lock = threading.RLock()
 
     def start(self) -> None:
@@ -84,7 +85,8 @@ class DatabaseServer:
     """PostgreSQL with the pipeline's database, its tables on a small disk of their own where that can be mounted."""
 
     def __init__(self, folder: Path) -> None:
-        self.server = EmbeddedPostgres(folder, bin_dir=pg_bin_dir(), settings={"max_connections": "50"})
+        settings = {"max_connections": "50"}
+        self.server = EmbeddedPostgres(folder, bin_dir=pg_bin_dir(), settings=settings, port=free_port())
         self.lock = threading.RLock()
         self.disk: Path | None = None
 

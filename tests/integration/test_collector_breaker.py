@@ -13,7 +13,7 @@ import pytest
 from telemetry.block import FORMAT
 from telemetry.broker import FloodBreaker
 from tests.fixtures.clock import ManualClock
-from tests.fixtures.collectors import Collecting, Running
+from tests.fixtures.collectors import LASTING, Collecting, Running
 from tests.fixtures.ledger import a_block
 from tests.fixtures.wait import until
 
@@ -57,19 +57,31 @@ def tried(running: Running, times: int) -> None:
     until(lambda: refusals(running) >= before + times)
 
 
+def more_refusals(running: Running, than: float) -> float:
+    """Wait until more than so many were refused; how many by now."""
+    until(lambda: refusals(running) > than)
+    return refusals(running)
+
+
 def refusals(running: Running) -> float:
-    return running.metrics.snapshot()["write_errors"]
+    return running.metrics.snapshot().get("write_errors", 0.0)
 
 
 def gauge(running: Running) -> float:
     return running.metrics.snapshot()["breaker_open"]
 
 
+def has_a_backlog(running: Running) -> bool:
+    """Messages of four readings each. Both are counted, one after the other: a look in between finds them at odds."""
+    now = running.metrics.snapshot()
+    return now["backlog_rows"] == 4 * now["backlog_messages"] > 0
+
+
 def test_a_schema_that_refuses_everything_is_waited_for_and_nothing_is_lost(
     collecting: Collecting, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="telemetry.broker.breaker")
-    running = collecting.collect()
+    running = collecting.collect(topic=collecting.lasting())
     with checked(collecting) as owner:
         publish(collecting, 40)
         collecting.drained()
@@ -82,12 +94,10 @@ def test_a_schema_that_refuses_everything_is_waited_for_and_nothing_is_lost(
         assert not running.ready
         assert running.health.liveness().ok
         until(lambda: gauge(running) == 1)
-        held = running.metrics.snapshot()
-        assert held["backlog_messages"] > 0
-        assert held["backlog_rows"] == 4 * held["backlog_messages"]
-        other = collecting.collect()  # would take over what is not held
+        until(lambda: has_a_backlog(running), "a backlog")
+        other = collecting.collect(topic=collecting.lasting())  # would take over what is not held
         until(lambda: why(other))
-        collecting.outlive(4)
+        collecting.outlive(1.25, LASTING)
         diverted = len(collecting.dead())
         assert 0 < diverted <= 2 * 14
         assert collecting.topic.stats().depth == 100 - diverted
@@ -190,14 +200,21 @@ def test_what_is_stored_is_acknowledged_before_the_rest_is_held(collecting: Coll
     assert len(collecting.store.values()) == 8
 
 
-def test_trying_many_messages_alone_takes_longer_than_a_stall_and_is_none(collecting: Collecting) -> None:
+def test_trying_many_messages_alone_takes_longer_than_a_stall_and_is_none(
+    collecting: Collecting, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
     with checked(collecting) as owner:
         owner.execute(SLOW_AND_WRONG)
         publish(collecting, 10)
-        collecting.collect(batch=10, linger=5, stall_limit=1.0)
-        collecting.in_hand(10)
-        collecting.collect()  # would take over what is not held
+        running = collecting.collect(topic=collecting.lasting(clock), batch=10, stall_limit=1.0)
+        seen = 0.0
+        while seen < 1 + 10:  # all together, then each alone
+            seen = more_refusals(running, seen)
+            clock.pass_(0.4)
+        assert running.consumer.status.beating
         collecting.drained()
+    assert "consumer loop stands still" not in caplog.text
     assert {attempts for _, attempts, _, _ in collecting.dead()} == {1}
     assert len(collecting.dead()) == 10
     assert collecting.topic.stats().redelivered == 0

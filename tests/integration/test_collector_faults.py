@@ -14,13 +14,13 @@ from telemetry.collector.watch import Watch
 from telemetry.embedded import EmbeddedPostgres
 from telemetry.store.schema import migrate
 from telemetry.store.session import Session
-from tests.fixtures.collectors import LEASE, Collecting
+from tests.fixtures.collectors import LASTING, LEASE, Collecting
 from tests.fixtures.ledger import Store, a_block
 from tests.fixtures.process import Processes
 from tests.fixtures.servers_postgres import PostgresServer, open_folder, pg_bin_dir
-from tests.fixtures.servers_redis import Server
+from tests.fixtures.servers_redis import Server, free_port
 from tests.fixtures.store import Database
-from tests.fixtures.wait import until
+from tests.fixtures.wait import PATIENCE, until
 
 COLLECT = """
 import sys
@@ -91,7 +91,8 @@ def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(
 ) -> None:
     caplog.set_level(logging.INFO)
     url, proxy = collecting.store.proxied()
-    running = collecting.collect(url=url, batch=3, linger=20)  # three at a time, whatever the machine is busy with
+    # three at a time, whatever the machine is busy with
+    running = collecting.collect(url=url, topic=collecting.lasting(), batch=3, linger=PATIENCE)
     publish(collecting, 0, 3)
     collecting.drained()
     until(lambda: running.ready)
@@ -99,8 +100,8 @@ def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(
     publish(collecting, 3, 3)
     until(lambda: not running.ready)
     assert any(name == "database" and not ok and why for name, ok, why in running.health.readiness().checks)
-    collecting.collect()  # would take over what is not held
-    collecting.outlive(3)
+    collecting.collect(topic=collecting.lasting())  # would take over what is not held
+    collecting.outlive(1.25, LASTING)
     held_now = collecting.topic.peek(10)
     assert [(one.id, one.attempts) for one in held_now] == [("s:12", 1), ("s:16", 1), ("s:20", 1)]
     assert {one.owner for one in held_now} == {running.consumer.name}
@@ -133,7 +134,7 @@ def test_the_end_of_an_idle_connection_is_no_outage(collecting: Collecting) -> N
 def test_a_stop_during_an_outage_hands_the_batch_back_at_once(collecting: Collecting) -> None:
     url, proxy = collecting.store.proxied()
     proxy.cut()
-    running = collecting.collect(url=url, batch=3, linger=20)
+    running = collecting.collect(url=url, batch=3, linger=PATIENCE)
     publish(collecting, 0, 3)
     collecting.in_hand(3)
     until(lambda: any("refused" in why or "closed" in why for _, _, why in running.health.readiness().checks))
@@ -147,7 +148,8 @@ def test_a_stop_during_an_outage_hands_the_batch_back_at_once(collecting: Collec
 
 def test_a_database_that_restarts_is_waited_for(redis_server: Server) -> None:
     folder = open_folder()
-    postgres = EmbeddedPostgres(folder, bin_dir=pg_bin_dir(), settings={"fsync": "off", "shared_buffers": "32MB"})
+    settings = {"fsync": "off", "shared_buffers": "32MB"}
+    postgres = EmbeddedPostgres(folder, bin_dir=pg_bin_dir(), settings=settings, port=free_port())
     postgres.start()
     passwords = {role: postgres.password(role) for role in postgres.roles}
     admin = f"postgresql://postgres:{postgres.password('postgres')}@127.0.0.1:{postgres.port}/postgres"

@@ -26,15 +26,18 @@ from telemetry.streamer.pace import Pace
 from telemetry.streamer.publishing import Publishing
 from telemetry.streamer.sources.csvfile import CsvSource
 from telemetry.streamer.streamer import Streamer
-from tests.fixtures.collectors import Collecting
+from tests.fixtures.clock import ManualClock
+from tests.fixtures.collectors import LASTING, Collecting, Recorded
 from tests.fixtures.ledger import Store, a_block
 from tests.fixtures.pipeline import SAMPLE, Pipeline, get
 from tests.fixtures.process import eventually, health_of
 from tests.fixtures.proxy import Proxy
-from tests.fixtures.wait import until
+from tests.fixtures.wait import PATIENCE, until
 
 LIMIT = 1.5
-"""Seconds without a turn that a loop may take here; above the time between two looks at it."""
+"""Seconds without a turn that a loop may take here; above the time between two looks at it. Mostly by a clock that only
+moves when it is told to: a machine that stands still for a while lets nobody turn.
+"""
 LATE = 0.3
 """Seconds without an answer that count as a hang here."""
 UNANSWERED = "[-] database: the database has not answered for"
@@ -64,11 +67,22 @@ class StuckSource(CsvSource):
         return super().block(source, first_row, rows, time0)
 
 
-def outlives(health: Health, limits: float) -> bool:
-    """Whether it is live all the while."""
-    end = time.monotonic() + limits * LIMIT
-    until(lambda: time.monotonic() > end or not health.liveness().ok)
+def outlives(health: Recorded, clock: ManualClock, limits: float) -> bool:
+    """Whether it is live all the while, until so many limits have passed by its clock.
+
+    That of the machine would say as well that it stands still when it is the machine that does.
+    """
+    end = clock.now + limits * LIMIT
+    while clock.now < end:
+        clock.pass_(0.45 * LIMIT)  # twice of it is no limit yet: a turn may be told that was made before
+        await_turn(health)
     return health.liveness().ok
+
+
+def await_turn(health: Recorded) -> None:
+    """Wait until it is told of another turn."""
+    before = health.turns
+    until(lambda: health.turns > before, "another turn")
 
 
 def all_ready(healths: Sequence[str]) -> bool:
@@ -103,15 +117,15 @@ def streaming(collecting: Collecting, session: Session, source: CsvSource, healt
             yield
         finally:
             stop.set("the test is over")
-            thread.join(30)
+            thread.join(PATIENCE)
             source.close()
     assert not thread.is_alive()
 
 
 @pytest.mark.slow
 def test_a_collector_whose_database_hangs_is_live_and_unready_and_keeps_its_leases(collecting: Collecting) -> None:
-    url, proxy = collecting.store.proxied()
-    running = collecting.collect(url=url, stall_limit=LIMIT, late=LATE)
+    clock, (url, proxy) = ManualClock(), collecting.store.proxied()
+    running = collecting.collect(url=url, topic=collecting.lasting(clock), stall_limit=LIMIT, late=LATE, clock=clock)
     collecting.reserved(4, 4)
     collecting.publish(a_block())
     collecting.drained()
@@ -119,8 +133,9 @@ def test_a_collector_whose_database_hangs_is_live_and_unready_and_keeps_its_leas
     collecting.publish(a_block(first_row=4))
     collecting.in_hand(1)
     until(lambda: UNANSWERED in running.health.readiness().text())
-    rival = collecting.collect()  # would take over what is not held
-    assert outlives(running.health, 3)
+    rival = collecting.collect(topic=collecting.lasting())  # would take over what is not held
+    assert outlives(running.health, clock, 3)
+    collecting.outlive(1.25, LASTING)
     assert rival.ready
     assert not running.ready
     collecting.in_hand(1)
@@ -135,18 +150,18 @@ def test_a_collector_whose_database_hangs_is_live_and_unready_and_keeps_its_leas
 def test_a_collector_whose_own_statement_hangs_alone_is_live_and_its_messages_go_to_others(
     collecting: Collecting,
 ) -> None:
-    url, proxy = collecting.store.proxied()
-    running = collecting.collect(url=url, stall_limit=LIMIT, late=LATE)
+    clock, (url, proxy) = ManualClock(), collecting.store.proxied()
+    running = collecting.collect(url=url, topic=collecting.lasting(clock), stall_limit=LIMIT, late=LATE, clock=clock)
     collecting.reserved(4)
     hold = proxy.hold(b"COPY samples")
     collecting.publish(a_block())
-    assert hold.wait(30)
+    assert hold.wait(PATIENCE)
     until(lambda: UNANSWERED in running.health.readiness().text())
-    assert outlives(running.health, 3)
-    rival = collecting.collect()
+    assert outlives(running.health, clock, 3)
+    rival = collecting.collect(topic=collecting.lasting())
     collecting.drained()
     until(lambda: running.ready)  # the rival ended the session that hung
-    assert outlives(running.health, 1)
+    assert outlives(running.health, clock, 1)
     assert len(collecting.store.values()) == 4
     assert collecting.topic.stats().redelivered == 1
     assert rival.health.seen == [False, True]
@@ -154,7 +169,7 @@ def test_a_collector_whose_own_statement_hangs_alone_is_live_and_its_messages_go
 
 def test_a_worker_that_is_stuck_while_the_servers_answer_is_not_live_until_it_goes_on(collecting: Collecting) -> None:
     breaker = StuckBreaker()
-    running = collecting.collect(breaker=breaker, stall_limit=LIMIT, late=LATE)
+    running = collecting.collect(breaker=breaker, stall_limit=LIMIT)
     collecting.reserved(4)
     collecting.publish(a_block())
     until(lambda: not running.health.liveness().ok)
@@ -167,17 +182,18 @@ def test_a_worker_that_is_stuck_while_the_servers_answer_is_not_live_until_it_go
 @pytest.mark.slow
 def test_a_streamer_whose_database_hangs_is_live_and_unready_until_it_answers(collecting: Collecting) -> None:
     url, proxy = collecting.store.proxied()
-    health = Health(expects=("database", "queue"), live_limit=LIMIT)
+    clock = ManualClock()
+    health = Recorded(expects=("database", "queue"), live_limit=LIMIT, clock=clock)
     session = collecting.store.session("streamer", url=url, late=LATE)
     with streaming(collecting, session, CsvSource(path=SAMPLE, times=False), health):
         until(lambda: health.readiness().ok)
         proxy.stall()
         until(lambda: UNANSWERED in health.readiness().text())
-        assert outlives(health, 3)
+        assert outlives(health, clock, 3)
         assert not health.readiness().ok
         proxy.heal()
         until(lambda: health.readiness().ok)
-        assert outlives(health, 1)
+        assert outlives(health, clock, 1)
 
 
 def test_a_streamer_that_is_stuck_while_the_servers_answer_is_not_live_until_it_goes_on(collecting: Collecting) -> None:
@@ -191,17 +207,18 @@ def test_a_streamer_that_is_stuck_while_the_servers_answer_is_not_live_until_it_
 
 def test_a_role_whose_database_hangs_at_its_start_is_live_and_waits(store: Store) -> None:
     url, proxy = store.proxied()
-    health, stop = Health(expects=("database",), live_limit=LIMIT), Stop()
+    clock, stop = ManualClock(), Stop()
+    health = Recorded(expects=("database",), live_limit=LIMIT, clock=clock)
     session = store.session(url=url, late=LATE)
     hold = proxy.hold(b"pg_settings")  # the first statement of a connection
     thread = threading.Thread(target=wait_for_database, args=(session, health, stop))
     thread.start()
-    assert hold.wait(30)
+    assert hold.wait(PATIENCE)
     until(lambda: UNANSWERED in health.readiness().text())
-    assert outlives(health, 2)
+    assert outlives(health, clock, 2)
     proxy.heal()
     until(lambda: health.readiness().ok)
-    thread.join(30)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
 
 
@@ -219,7 +236,7 @@ def test_a_session_says_that_it_waits_only_while_the_server_owes_it_an_answer(st
         thread.start()
         until(lambda: session.waiting)
         other.execute("SELECT pg_advisory_unlock(1)")
-        thread.join(30)
+        thread.join(PATIENCE)
     assert session.waiting == ""
     with session.use() as connection:
         connection.execute("SELECT 1")

@@ -8,6 +8,7 @@ import pytest
 from telemetry.runtime.health import Health
 from telemetry.runtime.metrics import StreamerMetrics
 from telemetry.runtime.stop import Stop
+from telemetry.store import ledger as module
 from telemetry.store.deadblocks import DeadBlocks
 from telemetry.store.gate import Standing
 from telemetry.store.ledger import Ledger, Reservation
@@ -80,7 +81,10 @@ def test_the_block_after_one_that_was_too_large_is_planned_to_fit(collecting: Co
     assert queued(collecting) == [("s:0", 200), ("s:200", 200), ("s:400", second.rows)]
 
 
-def test_a_block_that_another_streamer_cut_first_is_left_to_it(collecting: Collecting, source: CsvSource) -> None:
+def test_a_block_that_another_streamer_cut_first_is_left_to_it(
+    collecting: Collecting, source: CsvSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PUBLISH_LEASE", 3_600.0)
     ledger = collecting.store.ledger()
     reserved = ledger.reserve(ROWS)
     assert reserved is not None

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from telemetry.embedded.pginstall import PgInstall
+from tests.fixtures.dam import dammed
 from tests.fixtures.pipeline import SAMPLE, TRUTH, Pipeline
 from tests.fixtures.process import clean_env, eventually
 from tests.fixtures.servers_postgres import pg_bin_dir
@@ -58,12 +59,13 @@ def restore(dump: Path, database: Database) -> None:
 def test_a_dump_of_a_running_pipeline_is_restored_and_goes_on_where_it_was(
     pipeline: Pipeline, another: Database, tmp_path: Path
 ) -> None:
-    collector = pipeline.begin("collect")
-    streamer = pipeline.begin(*ONCE, "--rate", 600, "--block-rows", 60)
-    pipeline.wait_until_settled(300)
     dump = tmp_path / "telemetry.dump"
-    tool("pg_dump", "-Fc", "-f", dump, pipeline.database.admin)
-    assert streamer.running, "it was to be in the middle of the file"
+    with dammed(pipeline.database, 1_200):
+        collector = pipeline.begin("collect")
+        streamer = pipeline.begin(*ONCE, "--rate", 600, "--block-rows", 60)
+        pipeline.wait_until_settled(300)
+        tool("pg_dump", "-Fc", "-f", dump, pipeline.database.admin)
+        assert streamer.running, "it was to be in the middle of the file"
     assert pipeline.run.end(streamer).code == 0
     collector.signal(15)
     assert collector.wait() == 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.fixtures.dam import dammed
 from tests.fixtures.pipeline import (
     SAMPLE,
     TRUTH,
@@ -92,11 +93,12 @@ def test_each_reading_is_stored_once_in_spite_of(
 ) -> None:
     path, truth = big_csv
     pace = ("--rate", 15_000, "--block-rows", 1_000, "--lease", 1.5, "--time", "source")
-    up = pipeline.up("--once", "--csv", path, "--streamers", 2, "--collectors", 2, *pace)
-    for part, fault in enumerate(faults, 1):
-        pipeline.wait_until_settled(part * MIDDLE)
-        fault(up, pipeline)
-        assert pipeline.settled() < truth["rows"], "the fault came too late to be one in the middle"
+    with dammed(pipeline.database, 4 * MIDDLE):
+        up = pipeline.up("--once", "--csv", path, "--streamers", 2, "--collectors", 2, *pace)
+        for part, fault in enumerate(faults, 1):
+            pipeline.wait_until_settled(part * MIDDLE)
+            fault(up, pipeline)
+            assert pipeline.settled() < truth["rows"], "the fault came too late to be one in the middle"
     done = pipeline.run.end(up)
     assert done.code == 0, done.err
     assert done.counts == counts_of(truth)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.fixtures.dam import dammed
 from tests.fixtures.pipeline import (
     SAMPLE,
     TRUTH,
@@ -87,6 +88,7 @@ def test_a_streamer_that_is_asked_to_end_leaves_its_block_to_another(pipeline: P
     heir, collector = pipeline.begin(*words, "--block-rows", 77, "--rate", 1_000), pipeline.begin("collect")
     unsettled = "SELECT count(*) FROM blocks WHERE settled_at IS NULL AND first_row <= 300"
     eventually(lambda: pipeline.database.one(unsettled) == 0, "the end of what the first one left")
+    eventually(lambda: len(pipeline.database.ask(BLOCKS)) > len(left), "blocks of the heir's own")
     heir.signal(signal.SIGTERM)
     assert pipeline.run.end(heir).code == 0
     blocks = [(first, rows) for first, rows in pipeline.database.ask(BLOCKS)]
@@ -138,14 +140,16 @@ def test_a_collector_that_is_asked_to_end_in_mid_work_hands_back_what_it_holds(
     pipeline: Pipeline, fleet_csv: Fleet
 ) -> None:
     path, truth = fleet_csv
-    streamer = pipeline.begin("stream", "--once", "--json", "--csv", path, "--block-rows", 200, "--rate", 10_000)
-    first = pipeline.begin("collect", "--batch-messages", 1)
-    pipeline.wait_until_settled(2_000)
-    first.signal(signal.SIGTERM)
-    assert pipeline.run.end(first).code == 0
-    held = [message for message in pipeline.topic.peek(500) if message.owner]
-    assert all(message.idle >= pipeline.topic.lease for message in held), "what it had is not free for others at once"
-    assert pipeline.settled() < truth["rows"]
+    with dammed(pipeline.database, truth["rows"] // 2):
+        streamer = pipeline.begin("stream", "--once", "--json", "--csv", path, "--block-rows", 200, "--rate", 10_000)
+        first = pipeline.begin("collect", "--batch-messages", 1)
+        pipeline.wait_until_settled(2_000)
+        first.signal(signal.SIGTERM)
+        assert pipeline.run.end(first).code == 0
+        held = [message for message in pipeline.topic.peek(500) if message.owner]
+        free = all(message.idle >= pipeline.topic.lease for message in held)
+        assert free, "what it had is not free for others at once"
+        assert pipeline.settled() < truth["rows"]
     second = pipeline.begin("collect")
     done = pipeline.run.end(streamer)
     assert done.code == 0, done.err
@@ -192,11 +196,12 @@ def test_a_block_too_large_for_a_message_is_split_and_a_row_too_large_is_dead(
 
 @pytest.mark.slow
 def test_a_permission_that_redis_withdraws_costs_no_row(pipeline: Pipeline) -> None:
-    streamer = pipeline.begin("stream", "--once", "--json", "--csv", SAMPLE, "--block-rows", 50, "--rate", 500)
-    collector = pipeline.begin("collect")
-    pipeline.wait_until_settled(100)
     with closing(pipeline.redis.client()) as client:
-        client.acl_setuser("default", commands=["-evalsha", "-eval"])
+        with dammed(pipeline.database, TRUTH["rows"] // 2):  # something is left to be published after the refusal
+            streamer = pipeline.begin("stream", "--once", "--json", "--csv", SAMPLE, "--block-rows", 50, "--rate", 500)
+            collector = pipeline.begin("collect")
+            pipeline.wait_until_settled(100)
+            client.acl_setuser("default", commands=["-evalsha", "-eval"])
         eventually(lambda: "NOPERM" in streamer.stderr, "a refusal in the streamer's log")
         client.acl_setuser("default", enabled=True, categories=["+@all"])
     done = pipeline.run.end(streamer)

@@ -73,6 +73,7 @@ def test_the_commands_of_the_banner_work_as_pasted(home: Home) -> None:
         assert int(pasted(banner["redis_cli"])) >= 0
     assert "everything reconciles" in pasted(banner["verify"])
     assert "depth" in pasted(banner["verify"].replace("verify)", "queue stats)"))
+    eventually(lambda: get(f"{banner['api']}/readyz")[0] == 200, "the API")  # the banner waits for it, not for ever
     assert eventually(lambda: json.loads(get(f"{banner['api']}/api/v1/gpus")[1]), "GPUs in the API")
     queue = json.loads(get(f"{banner['api']}/api/v1/queue")[1])
     assert (queue["stream"], queue["capacity"]) == ("gpu:{samples}", 500)
@@ -84,8 +85,12 @@ def test_a_child_that_dies_is_restarted_and_said(home: Home, role: str, name: st
     before = set(eventually(lambda: family_of(home.up, role), "the child"))
     os.kill(min(before), signal.SIGKILL)
     eventually(lambda: set(family_of(home.up, role)) - before, "another child")
-    said = [line for line in home.up.stderr.splitlines() if line.startswith(name)]
-    assert any("exited: signal SIGKILL" in line for line in said), home.up.stderr
+
+    def is_said() -> bool:
+        lines = [line for line in home.up.stderr.splitlines() if line.startswith(name)]
+        return any("exited: signal SIGKILL" in line for line in lines)
+
+    eventually(is_said, "word of its death")
 
 
 def test_a_second_up_on_the_same_state_is_told_in_one_line(home: Home, run: Run) -> None:

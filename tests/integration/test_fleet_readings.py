@@ -16,6 +16,7 @@ from telemetry.store.questions.selection import Selection
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.store import Database, cloned
+from tests.fixtures.wait import PATIENCE
 
 DAY = 86_400 * SECOND
 PODS = [Workload("", pod, space, LABELS) for pod, space in (("a", "ml"), ("b", "ml"), ("", ""))]
@@ -61,7 +62,7 @@ def fleet(postgres_server: PostgresServer, migrated: str) -> Iterator[FleetReadi
     with cloned(postgres_server, migrated) as database:
         fill(database, *made())
         pool = Pool(url=database.reader)
-        yield FleetReadings(reader=Reader(pool=pool))
+        yield FleetReadings(reader=Reader(pool=pool), patience=PATIENCE)
         pool.close()
 
 
@@ -145,7 +146,7 @@ def test_a_place_outside_the_range_is_no_way_to_readings_that_are_not_in_it(flee
 def test_readings_that_arrive_while_pages_are_read_shift_nothing(database: Database) -> None:
     fill(database, *made())
     with closing(Pool(url=database.reader)) as pool:
-        fleet = FleetReadings(reader=Reader(pool=pool))
+        fleet = FleetReadings(reader=Reader(pool=pool), patience=PATIENCE)
         before = told(fleet.whole(EVERYTHING, start=MIN_TIME, end=MAX_TIME))
         pages = pages_of(fleet, EVERYTHING, limit=3_001)
         found = told([next(pages)])

@@ -19,11 +19,12 @@ from telemetry.store.questions.reader import ENOUGH, QUESTIONS, Reader
 from telemetry.store.tiers import Tier
 from tests.fixtures.filled import LABELS, POWER, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.store import Database
+from tests.fixtures.wait import PATIENCE
 
 
 @pytest.fixture
 def reader(database: Database) -> Iterator[Reader]:
-    pool = Pool(url=database.reader)
+    pool = Pool(url=database.reader, wait=PATIENCE)
     yield Reader(pool=pool)
     pool.close()
 
@@ -58,9 +59,11 @@ def test_threads_share_the_pool_and_get_the_same_answers(reader: Reader, databas
 
 
 def test_when_all_connections_are_in_use_a_question_is_refused_and_not_kept_waiting(database: Database) -> None:
-    pool = Pool(url=database.reader, size=1, wait=2.0)  # the first one must be made in that time
-    with pool.use(), pytest.raises(StoreBusy, match="all 1 connections"), pool.use():
-        pass
+    pool = Pool(url=database.reader, size=1, wait=PATIENCE)
+    with pool.use():
+        pool.wait = 0.1
+        with pytest.raises(StoreBusy, match="all 1 connections"), pool.use():
+            pass
     pool.close()
 
 

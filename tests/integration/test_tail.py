@@ -188,7 +188,7 @@ def test_readings_of_a_ledger_from_before_it_kept_times_are_found(store: Store, 
 def test_who_was_away_for_too_long_is_told_so(store: Store, tail: Tail) -> None:
     mark = tail.begin()
     tail.check(replace(mark, time=mark.time - 3_590 * SECOND))
-    with pytest.raises(Forgotten, match=r"3610 s ago|3611 s ago"):
+    with pytest.raises(Forgotten, match=r"36\d\d s ago"):
         tail.check(replace(mark, time=mark.time - 3_610 * SECOND))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from telemetry.config import SETTINGS
 from tests.fixtures.commands import Call
 from tests.fixtures.pipeline import ROOT
 from tests.fixtures.store import Database
+from tests.fixtures.wait import PATIENCE
 
 SECRET = "open-sesame"
 
@@ -221,10 +223,10 @@ def test_a_fault_of_ours_is_told_in_one_line_with_its_place(call: Call, monkeypa
 
 def test_a_reader_that_goes_away_ends_the_command_in_silence() -> None:
     words = [sys.executable, "-m", "telemetry", "config"]
-    command = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
-    assert command.stdout is not None
-    command.stdout.close()
-    assert command.stderr is not None
-    assert command.stderr.read() == b""
-    command.stderr.close()
-    assert command.wait() == 1
+    reading, writing = os.pipe()
+    os.close(reading)  # before the command could have written all that it has to say
+    try:
+        done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, cwd=ROOT, check=False, timeout=PATIENCE)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")

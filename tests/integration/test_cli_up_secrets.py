@@ -36,9 +36,10 @@ def test_children_of_up_have_no_password_in_their_environment(
         **{"TELEMETRY_STATE": str(state), **given},
     )
     for role in ("stream", "collect"):
-        eventually(lambda role=role: family_of(up, role), f"a process `{role}`")  # type: ignore[misc]
-        (pid, *_) = family_of(up, role)
-        lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        (pid, *_) = eventually(lambda role=role: family_of(up, role), f"a process `{role}`")  # type: ignore[misc]
+        environ = Path(f"/proc/{pid}/environ")
+        # of a process that becomes another program just now it is empty
+        lines = eventually(environ.read_text, f"the environment of `{role}`").split("\0")
         found = dict(line.split("=", 1) for line in lines if line.startswith("TELEMETRY_"))
         assert not set(urls) & set(found)
         for name, url in urls.items():

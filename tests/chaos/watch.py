@@ -65,6 +65,7 @@ class Watch:
             with contextlib.suppress(redis.RedisError, OSError):
                 limit = self.world.limit
                 depth = int(client.xlen(keys.stream))
+                limit = max(limit, self.world.limit)  # it may have been raised before the length was told
                 if limit == self.world.terms.capacity:
                     self.highest = max(self.highest, depth)
                 self.over = max(self.over, depth - limit)

@@ -85,7 +85,7 @@ GROUPS = st.lists(st.sampled_from(GroupBy), unique=True, max_size=3).map(tuple)
 @settings(
     max_examples=tried(2),
     phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(readings=READINGS, groups=GROUPS, step=st.sampled_from([0, SECOND, MINUTE, 7 * MINUTE, HOUR, 24 * HOUR]),
        ends=st.tuples(st.integers(0, 6 * MINUTE), st.integers(0, 6 * MINUTE)), open_=st.booleans())  # fmt: skip

@@ -96,7 +96,7 @@ STEPS = st.sampled_from([0, MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 90 * SECOND])
 @settings(
     max_examples=tried(2),
     phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     turns=st.lists(st.tuples(READINGS, st.lists(REFRESHES, max_size=3)), min_size=1, max_size=4),

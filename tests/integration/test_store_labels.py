@@ -70,7 +70,7 @@ def ends(store: Store) -> Ends:
     return store.ledger(), store.writer()
 
 
-@settings(max_examples=tried(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=tried(12), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(cases=CASES)
 def test_labels_come_back_byte_for_byte(ends: Ends, cases: list[tuple[Gpu, Workload, str]]) -> None:
     ledger, writer = ends

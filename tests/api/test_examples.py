@@ -11,8 +11,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from telemetry.broker import Topic
+from tests.fixtures.api import CALM
 from tests.fixtures.contract import Contract, Operation, examples_of
 from tests.fixtures.store import Database
+from tests.fixtures.wait import PATIENCE
 from webapi.app import close, create_app
 from webapi.document import NOWHERE, document
 from webapi.options import ApiOptions, QueuePlace
@@ -35,8 +37,9 @@ WIDELY: Mapping[str, Mapping[str, Any]] = {"listIdleGpus": {"max_util": 100, "mi
 
 @pytest.fixture(scope="module")
 def client(asked_database: Database, asked_queue: Topic) -> Iterator[FlaskClient]:
-    place = QueuePlace(url=asked_queue.broker.address.url, namespace=asked_queue.broker.namespace)
-    app = create_app(database_url=asked_database.reader, options=ApiOptions(queue=place))
+    broker = asked_queue.broker
+    place = QueuePlace(url=broker.address.url, namespace=broker.namespace, reply_timeout=PATIENCE)
+    app = create_app(database_url=asked_database.reader, options=ApiOptions(queue=place, **CALM))
     yield app.test_client()
     close(app)
 

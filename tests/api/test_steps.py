@@ -12,11 +12,12 @@ import pytest
 from werkzeug.test import TestResponse
 
 from telemetry.block import MAX_TIME, MIN_TIME, Workload
-from tests.fixtures.api import Api
+from tests.fixtures.api import CALM, Api
 from tests.fixtures.filled import LABELS, SECOND, T0, TEMP, UTIL, Reading, fill, fleet, gpu
 from tests.fixtures.servers_postgres import PostgresServer
 from tests.fixtures.store import Database, cloned
 from webapi.app import close, create_app
+from webapi.options import ApiOptions
 
 ONE, ALL = "/gpus/GPU-node-0-0/telemetry", "/telemetry"
 ENERGY = "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
@@ -42,7 +43,7 @@ def mixed() -> list[Reading]:
 def mixed_api(postgres_server: PostgresServer, migrated: str) -> Iterator[Api]:
     with cloned(postgres_server, migrated) as database:
         fill(database, mixed())
-        app = create_app(database_url=database.reader)
+        app = create_app(database_url=database.reader, options=ApiOptions(**CALM))
         yield Api(app.test_client())
         close(app)
 

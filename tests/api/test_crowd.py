@@ -52,6 +52,7 @@ def test_requests_beyond_those_under_way_are_refused_and_probes_answered(serve: 
             assert fetch(f"{served.url}{path}").status == 200, path
         assert not any(request.done() for request in asked)
     assert [request.result().status for request in asked] == [200, 200]
+    eventually(lambda: fetch(f"{served.url}/api/v1/gpus").status == 200, "their places being left")
     for _ in range(5):
         assert fetch(f"{served.url}/api/v1/gpus").status == 200
 
@@ -80,7 +81,7 @@ def test_a_place_goes_to_who_waits_longest() -> None:
 
     with ThreadPoolExecutor(1) as first:
         done = first.submit(come, 1)
-        eventually(lambda: not room.enter(0.001) and len(room.line) == 1, "the one in line")
+        eventually(lambda: len(room.line) == 1, "the one in line")
         assert not room.enter(60)  # the line is as long as the room is large
         room.leave()
         done.result()
@@ -186,6 +187,7 @@ def test_a_check_that_hangs_is_waited_for_by_nobody_and_takes_one_thread() -> No
     readiness = Readiness(check, patience=0.2)
     for _ in range(3):
         assert "is under way for" in readiness.report().text()
+    eventually(lambda: begun, "a thread that begins")
     assert begun == [1]
     goes_on.set()
     eventually(lambda: readiness.report().ok, "readiness after the check went on")

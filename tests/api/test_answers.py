@@ -1,5 +1,10 @@
-"""Clients that take their answers slowly, or not at all, keep nobody else's thread, and no thread for ever."""
+"""Clients that take their answers slowly, or not at all, keep nobody else's thread, and no thread for ever.
 
+And requests in pieces, to a server that waits for all of them. What does not live here: those that come too late
+(`test_arrivals`).
+"""
+
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -9,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.api.test_arrivals import answer_on, connections
+from tests.api.test_arrivals import HEAD, MANY, answer_on, connections, refused
 from tests.fixtures.api import Serve, fetch, start_server
 from tests.fixtures.process import Processes, eventually
 from webapi.process.answers import RATE, AnswerSocket, NotTaken
-from webapi.process.arrivals import CONNECTIONS
+from webapi.process.arrivals import CONNECTIONS, HEAD_MAX
 from webapi.process.crowd import PAGES
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
@@ -55,11 +60,22 @@ def sip(connection: socket.socket) -> None:
         pass
 
 
+def have_begun(made: list[socket.socket]) -> int:
+    """How many were answered 200, as far as that has come; it stays to be taken."""
+    count = 0
+    for connection in made:
+        try:
+            count += connection.recv(12, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"HTTP/1.1 200"
+        except (BlockingIOError, ConnectionResetError):
+            pass
+    return count
+
+
 def test_pages_that_nobody_takes_leave_probes_and_questions_answering(server: Serve) -> None:
-    with slow(server, 3 * PAGES, f"GET {PAGE} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 20):
-        eventually(lambda: fetch(f"{server.url}{PAGE}").status == 503, "the places of pages being taken")
-        refused = fetch(f"{server.url}/openapi.json")
-        assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+    with slow(server, 3 * PAGES, f"GET {PAGE} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 20) as made:
+        eventually(lambda: have_begun(made) == PAGES, "the places of pages being taken")
+        beyond = fetch(f"{server.url}/openapi.json")
+        assert (beyond.status, beyond.headers["Retry-After"]) == (503, "5")
         for path, status in (("/livez", 200), ("/readyz", 503), ("/metrics", 200), ("/api/v1/gpus", 503)):
             assert fetch(f"{server.url}{path}").status == status
     eventually(lambda: fetch(f"{server.url}/swagger").status == 200, "the places of pages being left")
@@ -83,7 +99,7 @@ def test_a_client_that_takes_a_little_now_and_then_is_left(processes: Processes,
                 sip(connection)
             return fetch(f"{served.url}{PAGE}").status == 200
 
-        eventually(lambda: fetch(f"{served.url}{PAGE}").status == 503, "the places of pages being taken")
+        eventually(lambda: have_begun(made) == PAGES, "the places of pages being taken")
         eventually(there_is_room, "the end of those who are too slow")
 
 
@@ -94,9 +110,10 @@ def test_a_client_may_stand_still_no_longer_than_it_has_earned() -> None:
         whole = b"x" * (8 * RATE)
         taking = threading.Thread(target=lambda: theirs.recv(len(whole), socket.MSG_WAITALL))
         taking.start()
-        sending.begin(patience=5.0, stalled_after=1)
+        sending.begin(patience=60.0, stalled_after=60)
         sending.sendall(whole)  # whatever its length, for one that takes it
         taking.join()
+        sending.begin(patience=60.0, stalled_after=1)
         sending.at_any_rate()
         with pytest.raises(NotTaken):  # but not for standing still
             sending.sendall(whole)
@@ -114,6 +131,39 @@ def test_connections_that_are_idle_make_room_for_others(server: Serve) -> None:
             assert idle[0].recv(1) == b""  # idle for longest
             idle[-1].sendall(LIVE)
             assert answer_on(idle[-1]).status == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [(b"GET /" + b"x" * HEAD_MAX, 414), (HEAD + b"X: 1\r\n" * (HEAD_MAX // 6), 431)]
+)
+def test_a_head_without_end_is_refused_while_it_comes(server: Serve, said: bytes, status: int) -> None:
+    with connections(server, 1, said) as (connection,):
+        assert refused(connection, status)
+
+
+def test_a_request_may_come_in_pieces_and_several_on_one_connection(server: Serve) -> None:
+    whole = HEAD + b"\r\n"
+    with connections(server, 1, b"\r\n" + whole[:9]) as (connection,):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for place in range(9, len(whole), 7):
+            connection.sendall(whole[place : place + 7])
+        assert answer_on(connection).status == 200
+        connection.sendall(whole + b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + whole)
+        with connection.makefile("rb") as file:
+            said = b""
+            while said.count(b"HTTP/1.1 ") < 3 or not said.endswith(b"ok\n"):
+                line = file.readline()
+                assert line, said
+                said += line
+        assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", b"405", b"200"]
+
+
+def test_a_client_that_closes_half_way_is_forgotten(server: Serve) -> None:
+    with connections(server, MANY, HEAD) as made:
+        for connection in made:
+            connection.shutdown(socket.SHUT_WR)
+        assert {connection.recv(1) for connection in made} == {b""}
+    assert fetch(f"{server.url}/livez").status == 200
 
 
 @pytest.mark.parametrize("header", ["SCRIPT_NAME: /foo", "PATH_INFO: /livez"])

@@ -1,7 +1,9 @@
-"""Slow clients: heads, bodies and goodbyes that take their time keep neither a thread nor the worker."""
+"""Slow clients: heads, bodies and goodbyes that take their time keep neither a thread nor the worker.
+
+What does not live here: those that are waited for (`test_answers`).
+"""
 
 import http.client
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +16,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from tests.fixtures.api import Answer, Serve, fetch, start_server
 from tests.fixtures.process import Processes
-from webapi.process.arrivals import BODY_RATE, CONNECTIONS, HEAD_MAX, BodyReader
+from webapi.process.arrivals import BODY_RATE, CONNECTIONS, BodyReader
 
 MANY = 30
 """More connections than the server has threads."""
@@ -89,43 +91,12 @@ def test_a_client_that_never_says_anything_is_left_without_a_word(server: Serve)
         assert [connection.recv(1) for connection in made] == [b"", b""]
 
 
-@pytest.mark.parametrize(
-    ("said", "status"), [(b"GET /" + b"x" * HEAD_MAX, 414), (HEAD + b"X: 1\r\n" * (HEAD_MAX // 6), 431)]
-)
-def test_a_head_without_end_is_refused_while_it_comes(server: Serve, said: bytes, status: int) -> None:
-    with connections(server, 1, said) as (connection,):
-        assert refused(connection, status)
-
-
-def test_a_request_may_come_in_pieces_and_several_on_one_connection(server: Serve) -> None:
-    whole = HEAD + b"\r\n"
-    with connections(server, 1, b"\r\n" + whole[:9]) as (connection,):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for place in range(9, len(whole), 7):
-            connection.sendall(whole[place : place + 7])
-        assert answer_on(connection).status == 200
-        connection.sendall(whole + b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc" + whole)
-        with connection.makefile("rb") as file:
-            said = b""
-            while said.count(b"HTTP/1.1 ") < 3 or not said.endswith(b"ok\n"):
-                said += file.readline()
-        assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", b"405", b"200"]
-
-
-def test_a_client_that_closes_half_way_is_forgotten(server: Serve) -> None:
-    with connections(server, MANY, HEAD) as made:
-        for connection in made:
-            connection.shutdown(socket.SHUT_WR)
-        assert {connection.recv(1) for connection in made} == {b""}
-    assert fetch(f"{server.url}/livez").status == 200
-
-
 def test_a_body_may_pause_no_longer_than_it_has_earned() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        body = BodyReader(ours, 0.05)
+        body = BodyReader(ours, 2.0)
         theirs.sendall(b"x" * BODY_RATE)
-        assert len(body.read(BODY_RATE)) == BODY_RATE  # and a second more for the rest
+        assert len(body.read(BODY_RATE)) == BODY_RATE  # and a second more for the rest: three from here on
         ours.settimeout(0.01)
         with pytest.raises(TimeoutError):
             body.read(1)

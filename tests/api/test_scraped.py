@@ -25,6 +25,7 @@ from tests.fixtures.promtool import Promtool
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.servers_redis import Server
 from tests.fixtures.store import Database
+from tests.fixtures.wait import PATIENCE
 from webapi.options import QueuePlace
 from webapi.scraped.counting import group_of, told_as
 from webapi.scraped.page import Page, unpacked
@@ -38,12 +39,12 @@ Watch = Callable[..., Api]
 
 @pytest.fixture
 def watch(topic: Topic, make_api: Callable[..., Api]) -> Watch:
-    """Makes apps that look at the topic and at a database."""
+    """Makes apps that look at the topic and at a database; they wait so many seconds for either."""
 
-    def make(database_url: str, url: str = "") -> Api:
+    def make(database_url: str, url: str = "", wait: float = PATIENCE) -> Api:
         url = url or topic.broker.address.url
-        place = QueuePlace(url=url, namespace=topic.broker.namespace, capacity=20, reply_timeout=0.3)
-        return make_api(database_url, queue=place, connection_wait=0.3)
+        place = QueuePlace(url=url, namespace=topic.broker.namespace, capacity=20, reply_timeout=wait)
+        return make_api(database_url, queue=place, connection_wait=wait)
 
     return make
 
@@ -74,6 +75,19 @@ def values(api: Api) -> dict[str, float]:
     return {name: series[frozenset()] for name, series in found.items() if name in observed}
 
 
+def in_time(api: Api) -> dict[str, float]:
+    """Those of the first scrape for which both answered in time."""
+    found: dict[str, float] = {}
+
+    def are_up() -> bool:
+        found.clear()
+        found.update(values(api))
+        return all(value for name, value in found.items() if name.endswith("_up"))
+
+    eventually(are_up, "a scrape that finds them up")
+    return found
+
+
 def now() -> int:
     return time.time_ns() // 1_000
 
@@ -85,7 +99,7 @@ def test_the_queue_and_the_database_are_told_as_they_are(watch: Watch, topic: To
         for number in range(5):
             producer.publish(f"file:{number}", b"x", rows=100, timeout=0)
         Loop(consumer, max_messages=2).next()
-        found = values(watch(store.database.reader))
+        found = in_time(watch(store.database.reader))
     assert set(found) == {one.name for one in (*QUEUE, *STORE)}
     queue = {name.removeprefix("telemetry_queue_"): value for name, value in found.items()}
     assert (queue["depth_messages"], queue["waiting_messages"], queue["in_flight_messages"]) == (5, 3, 2)
@@ -99,7 +113,7 @@ def test_the_queue_and_the_database_are_told_as_they_are(watch: Watch, topic: To
 def test_a_clock_that_is_a_day_ahead_does_not_hide_that_all_others_are_silent(api: Api, database: Database) -> None:
     day = 86_400 * SECOND
     fill(database, [Reading(gpu("a", 0), now() - 90 * SECOND, TEMP, 1), Reading(gpu("b", 0), now() + day, TEMP, 1)])
-    found = values(api)
+    found = in_time(api)
     assert found["telemetry_store_newest_reading_age_seconds"] >= 90
     assert (found["telemetry_store_gpus"], found["telemetry_store_gpus_ahead"]) == (2, 1)
     seen = scraped(api, "/metrics/gpus")[SEEN]
@@ -110,8 +124,8 @@ def test_of_what_is_away_only_that_is_told_and_of_the_other_all(
     watch: Watch, server: Server, database: Database, proxies: list[Proxy]
 ) -> None:
     proxies += [redis := Proxy(server.port), postgres := Proxy(port_of(database.reader))]
-    api = watch(through(database.reader, postgres.port), f"redis://127.0.0.1:{redis.port}/0")
-    everything = set(values(api))
+    api = watch(through(database.reader, postgres.port), f"redis://127.0.0.1:{redis.port}/0", wait=0.3)
+    everything = set(in_time(api))
     redis.cut()
     found = values(api)
     assert found["telemetry_redis_up"] == 0
@@ -138,7 +152,7 @@ def test_when_a_look_fails_the_last_one_is_shown_for_a_while(
     def text() -> bytes:
         return b"".join(unpacked(page.packed(timestamps=False)))
 
-    assert b"telemetry_gpus_up 1\n" in text()
+    eventually(lambda: b"telemetry_gpus_up 1\n" in text(), "a connection in time")
     proxy.cut()
     assert ((TEMP.encode() + b"{" in text()), b"telemetry_gpus_up %d\n" % told in text()) == (told, True)
     pool.close()
@@ -146,15 +160,15 @@ def test_when_a_look_fails_the_last_one_is_shown_for_a_while(
 
 def test_a_scrape_does_not_wait_for_what_hangs(watch: Watch, database: Database, proxies: list[Proxy]) -> None:
     proxies.append(proxy := Proxy(port_of(database.reader)))
-    api = watch(through(database.reader, proxy.port))
-    assert values(api)["telemetry_database_up"] == 1
+    api = watch(through(database.reader, proxy.port), wait=0.3)
+    in_time(api)
     proxy.stall()
     assert [values(api)["telemetry_database_up"] for _ in range(2)] == [0, 0]
     proxy.heal()
 
 
 def test_without_a_queue_nothing_is_said_of_one(api: Api) -> None:
-    found = values(api)
+    found = in_time(api)
     assert found["telemetry_database_up"] == 1
     assert not [name for name in found if "queue" in name or "redis" in name]
 

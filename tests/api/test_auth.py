@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from tests.fixtures.api import Api, Serve, fetch
 from tests.fixtures.tokens import Keyring
+from tests.fixtures.wait import until
 from webapi.app import NOUNS, close, create_app
 from webapi.contract import Blueprint
 from webapi.options import ApiOptions
@@ -234,6 +235,11 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
+def checked(api: Api) -> str:
+    """What readiness says of the dependencies, once a check of them was in time."""
+    return until(lambda: text if "[+] tokens" in (text := api.client.get("/readyz").text) else "", "a check in time")
+
+
 @pytest.mark.parametrize(
     "spoil", [_remove, _pipe, _folder, lambda path: path.write_text("tlm_x"), lambda path: path.write_bytes(b"\xff")]
 )
@@ -246,7 +252,7 @@ def test_a_file_that_cannot_be_used_any_more_leaves_the_last_good_tokens_and_is_
             assert guarded.client.get("/api/v1/x", headers=keyring.header("read")).status_code == 404
             assert guarded.client.get("/api/v1/x").status_code == 401
     assert caplog.text.count("the last good ones stay") == 1
-    told = guarded.client.get("/readyz").text
+    told = checked(guarded)
     assert "[+] tokens ok, but their file cannot be used" in told
     assert str(keyring.path) not in told
     assert "tlm_x" not in caplog.text
@@ -255,7 +261,7 @@ def test_a_file_that_cannot_be_used_any_more_leaves_the_last_good_tokens_and_is_
     else:
         keyring.path.unlink(missing_ok=True)
     keyring.path.write_text(to_text(keyring.kept))
-    assert "[+] tokens ok\n" in guarded.client.get("/readyz").text
+    assert "[+] tokens ok\n" in checked(guarded)
 
 
 def test_tokens_are_compared_by_digest_and_all_of_them_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from tests.fixtures.api import Api, port_of, through
+from tests.fixtures.api import CALM, Api, port_of, through
 from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import eventually
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.store import Database
+from tests.fixtures.wait import PATIENCE
 
-BRISK = {"connection_wait": 0.2, "connect_timeout": 2.0}
+BRISK = {"connection_wait": 0.2, "connect_timeout": PATIENCE}
+"""A database that is away refuses at once; one that is there may take its time to let somebody in, or to refuse him."""
 
 
 def test_with_a_migrated_database_all_probes_are_content(api: Api) -> None:
@@ -53,7 +55,7 @@ def test_it_starts_while_the_database_is_away_and_answers_once_it_is_there(
     assert api.client.get("/livez").status_code == 200
     proxy.heal()
     eventually(lambda: api.get("/gpus").status_code == 200, "an answer after the database came back")
-    assert api.client.get("/readyz").status_code == 200
+    eventually(lambda: api.client.get("/readyz").status_code == 200, "readiness")
 
 
 def test_whoever_asks_first_while_the_database_hangs_is_told_so(
@@ -74,7 +76,7 @@ def test_a_cut_connection_is_replaced_before_anyone_notices(
     database: Database, make_api: Callable[..., Api], proxies: list[Proxy]
 ) -> None:
     proxies.append(proxy := Proxy(port_of(database.reader)))
-    api = make_api(through(database.reader, proxy.port))
+    api = make_api(through(database.reader, proxy.port), **CALM)
     assert api.json("/gpus") == []
     proxy.cut()
     proxy.heal()

@@ -15,6 +15,7 @@ from tests.fixtures.api import Api
 from tests.fixtures.broker import Loop, publish
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.servers_redis import Server
+from tests.fixtures.wait import PATIENCE, until
 from webapi.options import QueuePlace
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
@@ -48,7 +49,7 @@ def watch(topic: Topic, make_api: Callable[..., Api]) -> Watch:
 def cut(redis_server: Server, watch: Watch) -> Iterator[tuple[Api, Proxy]]:
     """An app that reaches the topic through a proxy, and gives up soon."""
     with closing(Proxy(redis_server.port)) as proxy:
-        yield watch(url=f"redis://127.0.0.1:{proxy.port}/0", reply_timeout=0.2), proxy
+        yield watch(url=f"redis://127.0.0.1:{proxy.port}/0", reply_timeout=0.5), proxy
 
 
 def keys(server: Server, topic: Topic) -> list[str]:
@@ -182,6 +183,11 @@ def test_a_queue_that_is_away_is_said_and_found_again(
 ) -> None:
     api, proxy = cut
     publish(topic, "a")
+
+    def is_there() -> bool:
+        return bool(api.get("/queue").status_code == 200)
+
+    until(is_there, "an answer in time")
     assert api.json("/queue")["depth"] == 1
     trouble(proxy)
     for path in ("/queue", "/queue/messages"):
@@ -191,6 +197,7 @@ def test_a_queue_that_is_away_is_said_and_found_again(
         assert response.json["type"].endswith(":queue-away")
         assert str(proxy.port) not in response.text
     proxy.heal()
+    until(is_there, "an answer after the queue came back")
     assert api.json("/queue")["depth"] == 1
 
 
@@ -202,7 +209,7 @@ def test_after_an_outage_one_request_at_a_time_tries_again(redis_server: Server,
         proxy.heal()
         hold = proxy.hold(b"EVALSHA")
         trying = pool.submit(Api(api.client.application.test_client()).get, "/queue")
-        assert hold.wait(30)
+        assert hold.wait(PATIENCE)
         api.problem(503, "/queue")
         hold.release()
         assert trying.result().status_code == 200

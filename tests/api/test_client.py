@@ -20,6 +20,7 @@ import pytest
 
 from tests.fixtures.asked import SHOWN, Asked
 from tests.fixtures.process import plain_env
+from tests.fixtures.wait import PATIENCE
 from webapi.document import document, written
 
 NAME = "generated_telemetry_client"
@@ -50,9 +51,15 @@ def load(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Import:
 @pytest.fixture
 def client(load: Import, asked_guarded: Asked) -> Iterator[Any]:
     """Its client, with a token that may read."""
-    made = load("client").AuthenticatedClient(base_url=asked_guarded.url, token=asked_guarded.tokens["read"])
-    with made:
+    with client_of(load, asked_guarded, asked_guarded.tokens["read"]) as made:
         yield made
+
+
+def client_of(load: Import, server: Asked, token: str) -> Any:
+    """A client with this token, from an address of its own: others show wrong ones, of which an address has so many."""
+    made, httpx = load("client").AuthenticatedClient, load("client").httpx
+    transport = httpx.HTTPTransport(local_address="127.0.0.9")
+    return made(base_url=server.url, token=token, timeout=httpx.Timeout(PATIENCE), httpx_args={"transport": transport})
 
 
 def test_gpus_are_listed_and_described(load: Import, client: Any) -> None:
@@ -120,10 +127,10 @@ def test_pages_are_walked_by_the_link_header(load: Import, client: Any) -> None:
 def test_tokens_are_sent_and_told_apart(load: Import, client: Any, asked_guarded: Asked) -> None:
     replay = load("api.queue.replay_dead_block")
     assert replay.sync(9, client=client).status == 403
-    with load("client").AuthenticatedClient(base_url=asked_guarded.url, token="tlm_unknown") as stranger:
+    with client_of(load, asked_guarded, "tlm_unknown") as stranger:
         refused = load("api.gpus.list_gpus").sync_detailed(client=stranger)
         assert (refused.status_code, refused.parsed.status) == (401, 401)
-    with load("client").AuthenticatedClient(base_url=asked_guarded.url, token=asked_guarded.tokens["admin"]) as admin:
+    with client_of(load, asked_guarded, asked_guarded.tokens["admin"]) as admin:
         assert replay.sync(999, client=admin).status == 404
 
 

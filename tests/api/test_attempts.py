@@ -29,7 +29,8 @@ def test_beyond_the_bound_wrong_tokens_have_to_wait_and_those_that_hold_never(
     told = json.loads(refused[0].data)
     assert told["type"] == "urn:telemetry:problem:too-many-wrong-tokens"
     assert "is taken at any time" in told["detail"]
-    assert len(caplog.records) == 1, "one line for all of them"
+    told_of = [record for record in caplog.records if record.name.startswith("webapi")]  # a pool may speak beside it
+    assert len(told_of) == 1, "one line for all of them"
     contract = Contract(document())
     listed = next(operation for operation in contract.operations if operation.name == "listGpus")
     assert contract.faults(listed, 429, dict(refused[0].headers), refused[0].data) == []

@@ -176,7 +176,7 @@ def test_a_consumer_that_owns_something_is_never_removed(topic: Topic) -> None:
 
 
 def test_only_the_silent_and_empty_are_removed_by_the_others(make_topic: MakeTopic, real_server: Server) -> None:
-    topic, stop = make_topic(lease=0.1), Alarm()
+    topic, stop = make_topic(lease=0.35), Alarm()  # ten of them: who lives is never silent for so long
     silent = topic.leases("silent")
     with topic.consumer() as one, topic.consumer() as other, ThreadPoolExecutor(2) as pool:
         loops = [pool.submit(lambda which: list(which.batches(stop=stop)), live) for live in (one, other)]

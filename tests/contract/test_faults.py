@@ -13,6 +13,7 @@ from telemetry.broker.client import Script
 from tests.fixtures.broker import LEASE, Loop, Recorder, drain_all, insist, publish
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.servers_redis import Server
+from tests.fixtures.traffic import asked
 from tests.fixtures.wait import until
 
 Proxied = Callable[..., tuple[Topic, Proxy]]
@@ -141,13 +142,13 @@ def test_a_consumer_comes_back_after_a_cut(proxied: Proxied) -> None:
 def test_a_stalled_network_is_an_error_not_a_hang(proxied: Proxied) -> None:
     topic, proxy = proxied(reply_timeout=0.2)
     with topic.producer() as producer:
-        producer.publish("a", b"x")
+        insist(producer, "a")
         proxy.stall()
         with pytest.raises(BrokerUnavailable):
             producer.publish("b", b"x")
         proxy.heal()
         insist(producer, "b")
-    assert topic.stats().depth == 2
+    assert asked(topic.stats).depth == 2
 
 
 def test_a_slow_network_loses_nothing(proxied: Proxied) -> None:

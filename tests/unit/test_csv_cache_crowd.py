@@ -35,9 +35,6 @@ from tests.fixtures.clock import ManualClock
 file, body = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[3])
 go, most, said = Path(sys.argv[4]), int(sys.argv[5]), []
 
-class Clock(ManualClock):
-    monotonic = staticmethod(time.monotonic)
-
 def say(*words):
     if words not in said and not most:  # a limit would be that of the output too
         print(*words, flush=True)
@@ -53,12 +50,14 @@ def make(progress):
 limit = resource.getrlimit(resource.RLIMIT_FSIZE)
 if most:
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, limit[1]))
-cache = IndexCache(folder=Path(sys.argv[2]), least_bytes=1, clock=Clock(time.time() + 10))
+cache = IndexCache(folder=Path(sys.argv[2]), least_bytes=1, clock=ManualClock(time.time() + 10))
 index = cache.index(file, (body, 12), make, lambda done: say("at", done))
 resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 print(index.digest, flush=True)
 """
-"""Its clock is ten seconds ahead, so that no file has just changed."""
+"""Its clock is ten seconds ahead, so that no file has just changed; and stands still, so that nobody's patience ends
+while the others of the crowd begin.
+"""
 
 
 class Crowd:

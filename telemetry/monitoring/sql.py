@@ -31,9 +31,12 @@ _REASONS = {
 _PLACE = re.compile(r"\$\{[^}]*\}|(?<!:):([a-z_]+)")
 """A word to fill in; what Grafana fills in is passed over."""
 
-_FLEET = "g.hostname IN (${host:sqlstring}) AND g.model_name IN (${model:sqlstring})"
-_LOADS = "coalesce(nullif(w.namespace, ''), '(none)') IN (${namespace:sqlstring})"
-_CHOSEN = "g.hostname = ${host:sqlstring} AND g.id IN (${gpu:sqlstring})"
+# arrays, as nothing at all is what Grafana puts there for All of a list that has nothing: of an empty database
+_FLEET = (
+    "g.hostname = ANY (ARRAY[${host:sqlstring}]::text[]) AND g.model_name = ANY (ARRAY[${model:sqlstring}]::text[])"
+)
+_LOADS = "coalesce(nullif(w.namespace, ''), '(none)') = ANY (ARRAY[${namespace:sqlstring}]::text[])"
+_CHOSEN = "g.hostname = ${host:sqlstring} AND g.id = ANY (ARRAY[${gpu:sqlstring}]::text[])"
 _SPELLED = r"upper(btrim(name, E' \t\n\r\f\v'))"
 _BOARD = "(g.hostname || ' / GPU ' || g.gpu_id || coalesce(' / MIG ' || nullif(g.labels ->> 'GPU_I_ID', ''), ''))"
 

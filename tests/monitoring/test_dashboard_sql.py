@@ -161,6 +161,14 @@ def test_what_a_reader_did_not_choose_is_left_out(filled: Connection) -> None:
         assert {row["metric"] for row in ask(filled, reader(filled, **chosen).fill(sql))} == hosts
 
 
+@pytest.mark.parametrize("uid", UIDS)
+def test_where_there_is_nothing_to_choose_from_questions_have_empty_answers(filled: Connection, uid: str) -> None:
+    nothing = reader(filled, model=[], namespace=[], host=[] if uid == "telemetry-fleet" else "")
+    for title, _, sql in statements(uid):
+        answers = [row for row in ask(filled, nothing.fill(sql)) if any(row.values())]
+        assert not answers, title
+
+
 @pytest.mark.slow
 def test_a_quote_in_a_name_stays_a_name(filled: Connection) -> None:
     for _, _, sql in statements("telemetry-fleet"):

@@ -27,7 +27,7 @@ from telemetry.streamer.publishing import Publishing
 from telemetry.streamer.sources.csvfile import CsvSource
 from telemetry.streamer.streamer import Streamer
 from tests.fixtures.clock import ManualClock
-from tests.fixtures.collectors import LASTING, Collecting, Recorded
+from tests.fixtures.collectors import LASTING, Collecting, Recorded, Running
 from tests.fixtures.ledger import Store, a_block
 from tests.fixtures.pipeline import SAMPLE, Pipeline, get
 from tests.fixtures.process import eventually, health_of
@@ -85,6 +85,12 @@ def await_turn(health: Recorded) -> None:
     until(lambda: health.turns > before, "another turn")
 
 
+def on_a_clock(collecting: Collecting, url: str, clock: ManualClock) -> Running:
+    """A collector whose loop and health go by a clock of the test's; it waits for no second message."""
+    topic = collecting.lasting(clock)
+    return collecting.collect(url=url, topic=topic, batch=1, stall_limit=LIMIT, late=LATE, clock=clock)
+
+
 def all_ready(healths: Sequence[str]) -> bool:
     """Whether all of these probes say so."""
     return all(get(f"{health}/readyz")[0] == 200 for health in healths)
@@ -125,7 +131,7 @@ def streaming(collecting: Collecting, session: Session, source: CsvSource, healt
 @pytest.mark.slow
 def test_a_collector_whose_database_hangs_is_live_and_unready_and_keeps_its_leases(collecting: Collecting) -> None:
     clock, (url, proxy) = ManualClock(), collecting.store.proxied()
-    running = collecting.collect(url=url, topic=collecting.lasting(clock), stall_limit=LIMIT, late=LATE, clock=clock)
+    running = on_a_clock(collecting, url, clock)
     collecting.reserved(4, 4)
     collecting.publish(a_block())
     collecting.drained()
@@ -151,7 +157,7 @@ def test_a_collector_whose_own_statement_hangs_alone_is_live_and_its_messages_go
     collecting: Collecting,
 ) -> None:
     clock, (url, proxy) = ManualClock(), collecting.store.proxied()
-    running = collecting.collect(url=url, topic=collecting.lasting(clock), stall_limit=LIMIT, late=LATE, clock=clock)
+    running = on_a_clock(collecting, url, clock)
     collecting.reserved(4)
     hold = proxy.hold(b"COPY samples")
     collecting.publish(a_block())

@@ -32,6 +32,7 @@ from webapi.scraped.page import Page, unpacked
 from webapi.services import services
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
+XID = "DCGM_FI_DEV_XID_ERRORS"
 CLOCK_HERTZ, ENERGY = "DCGM_FI_DEV_SM_CLOCK_HERTZ", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"
 Labels = frozenset[tuple[str, str]]
 Watch = Callable[..., Api]
@@ -118,6 +119,15 @@ def test_a_clock_that_is_a_day_ahead_does_not_hide_that_all_others_are_silent(ap
     assert (found["telemetry_store_gpus"], found["telemetry_store_gpus_ahead"]) == (2, 1)
     seen = scraped(api, "/metrics/gpus")[SEEN]
     assert [dict(labels)["Hostname"] for labels in seen] == ["a"]
+
+
+def test_one_reading_of_the_future_hides_neither_a_gpu_nor_its_fault(api: Api, database: Database) -> None:
+    board, at = gpu("a", 0), now()
+    fill(database, [Reading(board, at + 3_600 * SECOND, TEMP, 50)])
+    fill(database, [Reading(board, at, XID, 79), Reading(board, at - 9 * SECOND, TEMP, 51)])
+    found = scraped(api, "/metrics/gpus")
+    assert (list(found[XID].values()), list(found[TEMP].values())) == ([79], [51])
+    assert list(found[SEEN].values()) == [pytest.approx(at / 1e6, abs=0.001)]
 
 
 def test_of_what_is_away_only_that_is_told_and_of_the_other_all(
@@ -331,7 +341,7 @@ def test_an_answer_is_packed_for_who_takes_that_and_the_same_for_who_does_not(ap
 def test_promtool_finds_nothing_to_say_of_the_metrics(
     watch: Watch, topic: Topic, database: Database, promtool: Promtool
 ) -> None:
-    fill(database, [Reading(gpu("a", 0), now(), metric, 1) for metric in (TEMP, UTIL, POWER, "DCGM_FI_DEV_XID_ERRORS")])
+    fill(database, [Reading(gpu("a", 0), now(), metric, 1) for metric in (TEMP, UTIL, POWER, XID)])
     api = watch(database.reader)
     api.json("/gpus")
     texts = [exposition(role.registry)[0].decode() for role in (StreamerMetrics(), CollectorMetrics())]

@@ -47,6 +47,23 @@ def test_a_look_shows_the_newest_values_and_keeps_those_of_the_ones_before(datab
     assert {look.gpus[number].hostname for number in look.seen} == {"a", "b"}
 
 
+def test_a_gpu_that_had_a_reading_of_the_future_is_heard_of_by_its_others_and_missed_for_a_day(
+    database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = now()
+    fill(database, [Reading(A, at + 3_600 * SECOND, TEMP, 1)])
+    current = Current(pool=pool, most=100)
+    assert not current.look().gpus, "no sign of life"
+    fill(database, [Reading(A, at - ago * SECOND, metric, 2) for ago, metric in ((9, TEMP), (1, POWER), (5, UTIL))])
+    for fresh, values in ((module.FRESH, 3), (0.0, 0)):  # a silent one has no values left in the end
+        monkeypatch.setattr(module, "FRESH", fresh)
+        look = current.look()
+        assert (len(told(look)), [row.hostname for row in look.gpus.values()]) == (values, ["a"])
+        assert list(look.seen.values()) == [pytest.approx(at / 1e6 - 1)]
+    monkeypatch.setattr(module, "DAY", 0.0)
+    assert not current.look().gpus
+
+
 def test_of_a_large_fleet_what_is_reported_less_often_comes_with_the_next_looks(
     database: Database, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

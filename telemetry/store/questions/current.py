@@ -75,7 +75,8 @@ class Workload:
 class Fleetwide:
     """A look: the newest values, what their numbers stand for, and the GPUs of the last day.
 
-    `at` is when it was read, µs since 1970; `seen` when each of `gpus` was heard of last, Unix seconds, both by number.
+    `at` is when it was read, µs since 1970; `seen` when each of `gpus` was heard of last, Unix seconds, both by number;
+    of a GPU that once had a reading of the future, when the newest was that is none.
     `cut`: at least so many series are missing, as there are more than may be; 0: none is.
     """
 
@@ -95,6 +96,7 @@ class Current:
         self.pool, self.most, self.many = pool, most, many
         self._values = unpacked([None] * len(_COLUMNS))
         self._gpus: dict[int, GpuRow] = {}
+        self._unsaid: dict[int, float] = {}
         self._workloads: dict[int, Workload] = {}
         self._left: list[tuple[float, float]] = []
         self._apart: list[int] = []
@@ -113,6 +115,7 @@ class Current:
             gpu: micros / 1e6
             for gpu, micros in self._all("seen", {"since": _moment(now - DAY), "until": _moment(now + AHEAD)})
         }
+        seen |= self._heard(values, seen, now - DAY)
         gpus, workloads = self._rows(seen), self._named(np.unique(values.workload).tolist())
         self._values, self._gpus, self._workloads, self._at = values, gpus, workloads, now
         return Fleetwide(_micros(now), values, gpus, seen, metrics, workloads, beyond)
@@ -158,6 +161,15 @@ class Current:
         ((count,),) = self._all("series", {"start": _moment(now - SLICES[0]), "end": _moment(now + AHEAD)})
         return max(1, int(count) - self.most)
 
+    def _heard(self, values: Values, seen: Mapping[int, float], since: float) -> dict[int, float]:
+        """By their values when those GPUs were heard of whose own word for it is ahead, for as long as the others.
+
+        One reading of the future must not hide a GPU, nor its end. Looks of other processes are not remembered here.
+        """
+        found = {gpu: at for gpu, at in self._unsaid.items() if at >= since} | latest(values)
+        self._unsaid = {gpu: at for gpu, at in found.items() if gpu not in seen}
+        return self._unsaid
+
     def _rows(self, numbers: Iterable[int]) -> dict[int, GpuRow]:
         """The GPUs of these numbers; only those are asked for that are not known, and no others are kept."""
         known = {number: self._gpus[number] for number in numbers if number in self._gpus}
@@ -202,6 +214,13 @@ def newest(values: Values, oldest: int, apart: Sequence[int] = ()) -> Values:
     last[:-1] = (gpu[1:] != gpu[:-1]) | (metric[1:] != metric[:-1]) | (workload[1:] != workload[:-1])
     kept = order[last]
     return values.chosen(kept[values.time[kept] >= oldest])
+
+
+def latest(values: Values) -> dict[int, float]:
+    """When each GPU's newest value was read, Unix seconds by number; the values stand by GPU."""
+    gpus, starts = np.unique(values.gpu, return_index=True)
+    times = np.maximum.reduceat(values.time, starts) if len(starts) else values.time
+    return dict(zip(gpus.tolist(), (times / 1e6).tolist(), strict=True))
 
 
 def _own(labels: object) -> dict[str, str]:

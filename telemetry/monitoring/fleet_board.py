@@ -143,7 +143,7 @@ def _work() -> list[Json]:
     return [
         table("Energy", ask(fill("energy", power)), units={"energy": "kwatth", "mean power": unit(power)},
               links={"host": _OF_HOST}, why="Mean power by the time between first and last reading; gaps count as the "
-              "mean. /api/v1/fleet/energy leaves them out."),
+              "mean, /api/v1/fleet/energy leaves them out. Namespaces share what a GPU drew by their readings of it."),
         table("Pods", ask(fill("pods", util)), units={"mean utilisation": unit(util)}, links={"host": _OF_HOST},
               why="What ran where, and how busy it kept its GPUs."),
         table("MIG instances", ask(fill("mig", memory)), units={"memory used": unit(memory)}, links=_WAYS,

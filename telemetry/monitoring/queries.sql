@@ -182,20 +182,23 @@ WHERE b.busiest <= :idle_util AND b.mebibytes >= :idle_memory
 ORDER BY b.mebibytes DESC, host, gpu LIMIT 200;
 
 -- name: energy
--- Mean power by the time between a board's first and last reading of the range: gaps count as the mean.
-SELECT host, namespace, sum(kwh) AS "energy", sum(watts) AS "mean power", count(DISTINCT id) AS "GPUs"
+-- Mean power by the time between a board's first and last reading of the range: gaps count as the mean. Namespaces that
+-- had a board in turn share what it drew by their readings, those that are not chosen too: together they used no more.
+SELECT w.host, coalesce(nullif(w.namespace, ''), '(none)') AS namespace, sum(w.watts * w.seconds) / 3.6e6 AS "energy",
+       sum(w.watts) AS "mean power", count(DISTINCT w.id) AS "GPUs"
 FROM (
-    SELECT g.hostname AS host, coalesce(nullif(w.namespace, ''), '(none)') AS namespace, g.id,
-           sum(s.sum * n.factor) / sum(s.readings) AS watts,
-           sum(s.sum * n.factor) / sum(s.readings) * extract(epoch FROM max(s.last) - min(s.first)) / 3.6e6 AS kwh
+    SELECT g.hostname AS host, g.id, w.namespace,
+           sum(s.sum * n.factor) / sum(sum(s.readings)) OVER board AS watts,
+           extract(epoch FROM max(max(s.last)) OVER board - min(min(s.first)) OVER board) AS seconds
     FROM :whole s
     JOIN :names n USING (metric)
     JOIN gpus g USING (gpu)
     JOIN workloads w USING (workload)
-    WHERE :loads
-    GROUP BY 1, 2, 3
-) boards
-GROUP BY host, namespace ORDER BY "energy" DESC NULLS LAST, host, namespace LIMIT 500;
+    GROUP BY g.hostname, g.id, w.namespace
+    WINDOW board AS (PARTITION BY g.hostname, g.id)
+) w
+WHERE :loads
+GROUP BY 1, 2 ORDER BY "energy" DESC NULLS LAST, 1, 2 LIMIT 500;
 
 -- name: pods
 -- What ran where, and how busy it kept its boards.

@@ -19,7 +19,7 @@ from telemetry.monitoring.written import boards
 from tests.fixtures.filled import IDLE, LABELS, SECOND, Reading, gpu
 from tests.fixtures.store import Database
 
-__all__ = ["BUSY", "MIG", "SILENT", "Connection", "Range", "ask", "connect", "fleet", "statements"]
+__all__ = ["BUSY", "MIG", "SILENT", "TRAINING", "Connection", "Range", "ask", "connect", "fleet", "statements"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -9,11 +9,11 @@ import pytest
 
 from telemetry.catalog import METRICS, SPELLINGS
 from telemetry.monitoring.sql import MEAN, fill
-from tests.fixtures.filled import SECOND, T0
+from tests.fixtures.filled import IDLE, POWER, SECOND, T0, Reading
 from tests.fixtures.filled import fill as store
 from tests.fixtures.store import Database
 from tests.fixtures.tiers import refresh
-from tests.monitoring.asked_sql import BUSY, Connection, Range, ask, connect, fleet, statements
+from tests.monitoring.asked_sql import BUSY, TRAINING, Connection, Range, ask, connect, fleet, statements
 
 UIDS = ("telemetry-fleet", "telemetry-gpu")
 LENGTH = 600
@@ -91,9 +91,9 @@ def test_variables_offer_what_there_is(filled: Connection) -> None:
 
 
 def answer(
-    connection: Connection, title: str, uid: str = "telemetry-fleet", host: str = "node-a"
+    connection: Connection, title: str, uid: str = "telemetry-fleet", host: str = "node-a", **chosen: Any
 ) -> list[dict[str, Any]]:
-    span = reader(connection) if uid == "telemetry-fleet" else of_one_host(connection, host)
+    span = reader(connection, **chosen) if uid == "telemetry-fleet" else of_one_host(connection, host)
     (sql,) = (sql for name, _, sql in statements(uid) if name == title)
     return ask(connection, span.fill(sql))
 
@@ -132,6 +132,17 @@ def test_energy_is_power_by_time_and_goes_to_who_used_it(filled: Connection) -> 
     assert told[("node-a", "research")] == (pytest.approx(whole), 1)
     assert told[("node-a", "(none)")] == (pytest.approx(whole), 1)
     assert told[("node-c", "(none)")] == (pytest.approx(300 * (LENGTH / 2 - 15) / 3.6e6), 1)
+
+
+def test_namespaces_that_had_a_board_in_turn_share_what_it_drew(database: Database) -> None:
+    loads = (IDLE, TRAINING)
+    store(database, [Reading(BUSY, T0 + s * SECOND, POWER, 300.0, loads[s // 60 % 2]) for s in range(0, LENGTH, 15)])
+    half = pytest.approx(150 * (LENGTH - 15) / 3.6e6)
+    with connect(database) as connection:
+        for chosen in (["(none)", "research"], ["research"]):
+            rows = answer(connection, "Energy", namespace=chosen)
+            told = {row["namespace"]: (row["energy"], row["mean power"]) for row in rows}
+            assert told == dict.fromkeys(chosen, (half, 150.0))
 
 
 def test_throttling_is_a_share_of_time(filled: Connection) -> None:

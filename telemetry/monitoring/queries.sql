@@ -34,6 +34,11 @@ ANY (ARRAY(SELECT metric FROM metrics WHERE canonical IN (:texts)))
    AND s.gpu = ANY (ARRAY(SELECT g.gpu FROM gpus g WHERE :boards))
  ORDER BY s.gpu, s.metric, s.time DESC)
 
+-- name: placed_of
+-- Each board where it was last, as far as the range's end tells: it is not silent at the places that it left.
+(SELECT DISTINCT ON (id) id, hostname, gpu_id, model_name, last_seen FROM gpus
+ WHERE first_seen <= $__timeTo() ORDER BY id, last_seen DESC, gpu DESC)
+
 -- name: source
 -- Where steps are read, by the length of the range: beyond a quarter of an hour minutes are told apart, no less. Only
 -- TimescaleDB Community has rollups; what they do not have yet they read from samples by themselves.
@@ -60,10 +65,10 @@ SELECT DISTINCT 'GPU ' || gpu_id || ', ' || model_name AS __text, id AS __value 
 WHERE hostname = ${host:sqlstring} AND last_seen IS NOT NULL ORDER BY __text;
 
 -- name: fleet_counts
-SELECT count(DISTINCT id) AS "GPUs", count(DISTINCT hostname) AS "hosts",
-       count(DISTINCT id) FILTER (WHERE last_seen < $__timeTo()::timestamptz - :silence * INTERVAL '1 second') AS "silent"
-FROM gpus g
-WHERE last_seen >= $__timeFrom() AND first_seen <= $__timeTo() AND :fleet;
+SELECT count(*) AS "GPUs", count(DISTINCT hostname) AS "hosts",
+       count(*) FILTER (WHERE last_seen < $__timeTo()::timestamptz - :silence * INTERVAL '1 second') AS "silent"
+FROM :placed g
+WHERE last_seen >= $__timeFrom() AND :fleet;
 
 -- name: newest_total
 -- Of each board the newest reading of the range's last minutes, put together.
@@ -154,10 +159,9 @@ LIMIT 200;
 
 -- name: silent
 -- Boards that were heard of within the range, and not in the end.
-SELECT g.hostname AS host, g.gpu_id AS gpu, g.model_name AS model, max(g.last_seen) AS "last seen", g.id
-FROM gpus g
+SELECT g.hostname AS host, g.gpu_id AS gpu, g.model_name AS model, g.last_seen AS "last seen", g.id
+FROM :placed g
 WHERE g.last_seen >= $__timeFrom() AND g.last_seen < $__timeTo()::timestamptz - :silence * INTERVAL '1 second' AND :fleet
-GROUP BY g.hostname, g.gpu_id, g.model_name, g.id
 ORDER BY "last seen" DESC, host, gpu LIMIT 200;
 
 -- name: idle

@@ -61,7 +61,7 @@ def fill(name: str, *metrics: str, **words: str) -> str:
         "reasons": ", ".join(f"({mask}, {_text(reason)})" for mask, reason in _REASONS.items()),
     }
     boards = {"boards": _CHOSEN if name.startswith("board_") else _FLEET}
-    usual |= {part: _put(f"{part}_of", **usual) for part in ("names", "only")}
+    usual |= {part: _put(f"{part}_of", **usual) for part in ("names", "only", "placed")}
     read = {part: _put(f"{part}_of", **usual, **boards) for part in ("steps", "whole", "newest")}
     return _put(name, **usual, **read, **words)
 

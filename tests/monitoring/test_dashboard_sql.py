@@ -9,7 +9,7 @@ import pytest
 
 from telemetry.catalog import METRICS, SPELLINGS
 from telemetry.monitoring.sql import MEAN, fill
-from tests.fixtures.filled import IDLE, POWER, SECOND, T0, Reading
+from tests.fixtures.filled import IDLE, POWER, SECOND, T0, Reading, gpu
 from tests.fixtures.filled import fill as store
 from tests.fixtures.store import Database
 from tests.fixtures.tiers import refresh
@@ -124,6 +124,20 @@ def test_boards_in_trouble_say_what_it_is(filled: Connection) -> None:
     assert [one["host"] for one in answer(filled, "Silent GPUs")] == ["node-c"]
     (idle,) = answer(filled, "Idle, with memory held")
     assert (idle["host"], idle["gpu"], idle["memory held"], idle["power"]) == ("node-a", "1", 40_000.0, 300.0)
+
+
+def test_a_board_that_moved_is_not_silent_at_the_place_that_it_left(database: Database) -> None:
+    """As after a restart of the host of a dead one: those behind it are numbered anew."""
+    boards = {n: [gpu("node-a", m, uuid=f"GPU-{n}") for m in (n, n - 1)] for n in range(4)}
+    before = [Reading(places[0], T0, POWER, 1) for places in boards.values()]
+    after = [Reading(places[n > 1], T0 + 500 * SECOND, POWER, 1) for n, places in boards.items() if n != 1]
+    store(database, before, after)
+    with connect(database) as connection:
+        assert answer(connection, "GPUs") == [{"GPUs": 4, "hosts": 1, "silent": 1}]
+        assert [row["id"] for row in answer(connection, "Silent GPUs")] == ["GPU-1"]
+        then = Range(T0 - 150 * SECOND, T0 + 450 * SECOND, 15_000, **CHOSEN, host=HOSTS)
+        told = {row["id"]: row["gpu"] for row in ask(connection, then.fill(fill("silent")))}
+        assert told == {"GPU-1": "1", "GPU-2": "2", "GPU-3": "3"}, "who looks at the time before knows no more"
 
 
 def test_energy_is_power_by_time_and_goes_to_who_used_it(filled: Connection) -> None:

@@ -29,7 +29,9 @@ GPU_SILENCE: Final = 300.0
 CLOCK_AHEAD: Final = 300.0
 """Beyond this a source's clock is wrong, and its times are no sign of life."""
 FAULT_KEPT: Final = "15m"
-"""How long a fault that a board told of stands when nothing more is heard: longer than until it is told as missing."""
+"""How long a fault stands that a board tells of no more: longer than until a silent one is told as missing."""
+GLIMPSE: Final = "30s"
+"""What a board says for so long is seen: the chart's own scrape interval."""
 THERMAL_SHARE: Final = 0.05
 """Of the time: a GPU that is cooled well is never throttled by heat."""
 POWER_SHARE: Final = 0.5

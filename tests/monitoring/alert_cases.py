@@ -89,6 +89,7 @@ COMMIT = "telemetry_collector_transaction_seconds"
 READ = "telemetry_streamer_rows_read_total"
 ASKED, ROUTE = "telemetry_api_requests_total", 'route="/api/v1/gpus"'
 TIMEOUTS = 'telemetry_api_database_connection_timeouts_total{instance="a"}'
+COUNTED = "DCGM_EXP_XID_ERRORS_COUNT"
 XID, HEAT, REASONS = "DCGM_FI_DEV_XID_ERRORS", "DCGM_FI_DEV_THERMAL_VIOLATION", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS"
 POWER, ECC, SERIES = "DCGM_FI_DEV_POWER_VIOLATION", "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "telemetry_gpus_series"
 
@@ -280,20 +281,32 @@ ENDS = [
 GPU = [
     Case(
         "TelemetryGpuXidCritical",
-        board(XID, "0+0x5 79+0x9 0+0x9"),
-        (6, 15),
-        (5, 16),
+        board(XID, "0+0x5 79+0x9 0+0x25"),
+        (6, 15, 30),
+        (5, 31),
         f"{SAID}: XID 79, GPU has fallen off the bus.",
         {**WHO, "xid": "79"},
     ),
     Case(
         "TelemetryGpuXidWarning",
-        board(XID, "0+0x5 94+0x9 13+0x9"),
-        (6, 15),
-        (5, 16),
+        board(XID, "0+0x5 94+0x9 13+0x25"),
+        (6, 15, 30),
+        (5, 31),
         f"{SAID}: XID 94, contained ECC error: the applications that hit it must restart.",
         {**WHO, "xid": "94"},
     ),
+    Case("TelemetryGpuXidCritical", board(XID, "0+0x5 79 45+0x40"), (6, 7, 21), (5, 22),
+         f"{SAID}: XID 79, GPU has fallen off the bus.", {**WHO, "xid": "79"}, title="another code follows at once"),
+    Case("TelemetryGpuXidCritical",
+         board(XID, "45+0x40") | board(COUNTED, "0+0x5 2+0x4 0+0x30", f'{BOARD},xid="62"')
+         | board(COUNTED, "1+0x40", f'{BOARD},xid="45"'),
+         (6, 25), (5, 26), f"{SAID}: XID 62, internal micro-controller halted.", {**WHO, "xid": "62"},
+         title="in the exporter's count alone"),
+    Case("TelemetryGpuXidCritical", board(XID, "79+0x30") | board(COUNTED, "1+0x30", f'{BOARD},xid="79"'), (1, 20), (),
+         f"{SAID}: XID 79, GPU has fallen off the bus.", {**WHO, "xid": "79"}, title="told by both, and once"),
+    Case("TelemetryGpuXidCritical",
+         {f'{XID}{{{BOARD},GPU_I_ID="{place}"}}': "79+0x30" for place in (1, 2)}, (1, 20), (),
+         f"{SAID}: XID 79, GPU has fallen off the bus.", {**WHO, "xid": "79"}, title="of two instances of a board"),
     *(quiet(f"TelemetryGpuXid{severity}", f"{code} is the application's own", board(XID, f"{code}+0x50"))
       for severity, code in (("Critical", 31), ("Warning", 43))),
     Case("TelemetryGpuRowRemapFailed", board("DCGM_FI_DEV_ROW_REMAP_FAILURE", "0+0x5 1+0x9 0+0x9"), (6, 15), (5, 16),

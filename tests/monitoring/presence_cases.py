@@ -80,7 +80,7 @@ PRESENCE = [
     quiet("TelemetryGpusUnread", "one of two pods is slow, and the database answers",
           {'telemetry_gpus_up{instance="a"}': "0+0x40", 'telemetry_gpus_up{instance="b"}': "1+0x40",
            'telemetry_database_up{instance="a"}': "1+0x40"}),
-    *(Case(name, board(metric, f"0+0x5 {value}+0x3 stale"), (6, 9, 20), (5, 26), f"{SAID}: {says}", WHO | xid,
+    *(Case(name, board(metric, f"0+0x5 {value}+0x3 stale"), (6, 9, 20, 23), (5, 26), f"{SAID}: {says}", WHO | xid,
            title="the board falls silent")
       for name, metric, value, says, xid in (
           ("TelemetryGpuXidCritical", XID, 79, "XID 79, GPU has fallen off the bus.", {"xid": "79"}),

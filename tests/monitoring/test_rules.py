@@ -139,7 +139,8 @@ def test_every_metric_of_an_alert_is_one_that_somebody_counts() -> None:
 def test_every_xid_of_the_catalogue_has_an_alert() -> None:
     for code, xid in XID_TEXT.items():
         alert = ALERTS[f"TelemetryGpuXid{xid.severity.capitalize()}"]
-        assert f"== {code}" in alert.text
+        assert f'"xid", "{code}"' in alert.text
+        assert re.search(rf'xid=~"(\d+\|)*{code}[|"]', alert.text)
         assert f'"{code}" }}}}{xid.text}{{{{' in alert.summary
 
 

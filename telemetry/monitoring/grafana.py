@@ -15,6 +15,8 @@ Json = dict[str, Any]
 
 PROMETHEUS = "prometheus"
 POSTGRES = "grafana-postgresql-datasource"
+_OURS = "telemetry-postgres"
+"""The uid of the data source that the chart gives Grafana; without it Grafana takes the first of the kind."""
 _COLOURS = ("green", "orange", "red")
 _GRID = 24
 _LAST: Json = {"calcs": ["lastNotNull"], "fields": "", "values": False}
@@ -151,8 +153,10 @@ def table(
 
 
 def datasource(kind: str) -> Json:
-    """The variable by which a reader chooses where the data come from."""
-    named = {"name": "datasource", "label": "Data source", "type": "datasource", "query": kind}
+    """The variable by which a reader chooses where the data come from: the chart's own first, where Grafana has it."""
+    named: Json = {"name": "datasource", "label": "Data source", "type": "datasource", "query": kind}
+    if kind == POSTGRES:
+        named["current"] = {"text": "Telemetry", "value": _OURS}
     return named | {"hide": 0, "refresh": 1, "regex": "", "multi": False, "includeAll": False, "options": []}
 
 

@@ -189,6 +189,9 @@ def test_grafana_logs_in_as_the_reader(monitored: Render) -> None:
     assert (source["url"], source["user"]) == ("telemetry-postgres.telemetry:5432", "telemetry_reader")
     assert source["jsonData"]["database"] == "gpu"
     assert source["type"] == boards()["telemetry-fleet"]["panels"][1]["datasource"]["type"]
+    for uid in ("telemetry-fleet", "telemetry-gpu"):
+        chosen = boards()[uid]["templating"]["list"][0]
+        assert (chosen["name"], chosen["current"]["value"]) == ("datasource", source["uid"]), "whatever else there is"
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def _heat() -> list[Json]:
         _lines(power, size=(18, 8)),
         stat("Power, sum", ask(fill("board_total", power, outer="sum(value)")), unit=unit(power),
              why="Of the chosen GPUs, now.", size=(6, 8)),
-        _lines(_DEV + "MEMORY_TEMP", inner=PEAK, limits=hot),
+        _lines(_DEV + "MEMORY_TEMP", inner=PEAK, limits=steps(*limit.HOT_MEMORY_C)),
         _rises(_DEV + "TOTAL_ENERGY_CONSUMPTION", "watt", per="1e3"),
         _lines(_DEV + "SM_CLOCK"),
         _lines(_DEV + "MEM_CLOCK"),

@@ -38,6 +38,9 @@ POWER_SHARE: Final = 0.5
 """Of the time: boards at full load touch their limit now and then, by design."""
 HOT_C: Final = (83.0, 87.0)
 """Warm and hot: NVIDIA's data-centre boards begin to slow down between 83 and 90 C."""
+HOT_MEMORY_C: Final = (90.0, 95.0)
+"""Near and at 95 C, the "Memory Max Operating Temp" that `nvidia-smi -q` tells of A100 and H100: HBM is warmer than
+the core beside it, at full load too."""
 IDLE_UTIL: Final = 0.0
 """Per cent, at most, all the time."""
 IDLE_MEMORY: Final = 1_000.0

@@ -161,3 +161,13 @@ def test_the_numbers_of_alerts_and_dashboards_are_the_same() -> None:
     full = next(panel for panel in panels("telemetry-pipeline") if panel["title"] == "Queue full")
     alert = next(alert for alert in GROUPS["telemetry-pipeline"] if alert.name == "TelemetryQueueNearlyFull")
     assert alert.text.endswith(f"> {full['fieldConfig']['defaults']['thresholds']['steps'][1]['value']}")
+
+
+def test_memory_may_be_warmer_than_the_core_beside_it() -> None:
+    marks = {
+        name: [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
+        for name in ("DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_MEMORY_TEMP")
+        for panel in panels("telemetry-gpu")
+        if panel["description"] == name
+    }
+    assert marks == {"DCGM_FI_DEV_GPU_TEMP": [None, 83, 87], "DCGM_FI_DEV_MEMORY_TEMP": [None, 90, 95]}

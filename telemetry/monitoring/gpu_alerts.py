@@ -11,6 +11,7 @@ from typing import Final, Literal
 from telemetry.catalog import XID_TEXT
 from telemetry.monitoring import thresholds as limit
 from telemetry.monitoring.alerts import Alert
+from telemetry.monitoring.promql import any_pod, gone
 
 __all__ = ["BOARD", "GPUS"]
 
@@ -144,15 +145,23 @@ GPUS: Final = (
     Alert(
         "TelemetryGpusUnread",
         "warning",
-        "max by (namespace) (telemetry_gpus_up) == 0",
+        f"""
+        (
+          max by (namespace) (telemetry_gpus_up) == 0
+          or max by (namespace) (up{{metrics_path="/metrics/gpus"}}) == 0
+          or ({gone("telemetry_gpus_up")})
+        )
+        unless on (namespace) ({gone("telemetry_api_build_info")})
+        """,
         limit.USUAL,
-        "No API pod has read the GPUs from the database for five minutes: alerts about them are silent.",
-        "Look at the API's log for `a scrape is answered without the GPUs`, and whether the database is away or slow.",
+        "The newest values of the GPUs have not been read for five minutes: alerts about them are silent.",
+        "Look whether Prometheus gets /metrics/gpus (its targets: 401, time-out), then at the API's log for "
+        "`a scrape is answered without the GPUs`.",
     ),
     Alert(
         "TelemetryGpuSeriesCut",
         "warning",
-        'max without (instance, pod) (telemetry_gpus_series{state="cut"}) > 0',
+        any_pod('telemetry_gpus_series{state="cut"}') + " > 0",
         limit.SLOW,
         "{{ $value | humanize }} series are beyond the most that /metrics/gpus shows: alerts do not see them.",
         "Let the fleet be watched in parts, or from the database with the dashboards.",

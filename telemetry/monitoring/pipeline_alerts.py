@@ -10,31 +10,19 @@ from typing import Final
 
 from telemetry.monitoring import thresholds as limit
 from telemetry.monitoring.alerts import Alert
+from telemetry.monitoring.promql import any_pod, gone
 
 __all__ = ["PIPELINE"]
-
-
-def _any(expr: str) -> str:
-    """What all API pods say alike, once."""
-    return f"max without (instance, pod) ({expr})"
 
 
 def _quantile(metric: str) -> str:
     return f"histogram_quantile(0.95, sum by (namespace, le) (rate({metric}_bucket[5m])))"
 
 
-def _gone(build_info: str) -> str:
-    """Namespaces in which a role was within a day, and is not. A target that is gone has no series to compare."""
-    return f"""
-        max by (namespace) (max_over_time({build_info}[{limit.REMEMBERED}]))
-        unless on (namespace) max by (namespace) ({build_info})
-        """
-
-
-_FILL = _any("telemetry_queue_depth_messages / telemetry_queue_capacity_messages")
+_FILL = any_pod("telemetry_queue_depth_messages / telemetry_queue_capacity_messages")
 _ASKED = 'route=~"/api/.*"'
 """Probes and scrapes come however little is asked, and a probe's 503 is no fault of the API's."""
-_DEPTH = _any("telemetry_queue_depth_messages")
+_DEPTH = any_pod("telemetry_queue_depth_messages")
 
 QUEUE: Final = (
     Alert(
@@ -48,7 +36,7 @@ QUEUE: Final = (
     Alert(
         "TelemetryOldestMessageStuck",
         "warning",
-        f"{_any('telemetry_queue_oldest_age_seconds')} > {limit.OLDEST_MESSAGE:g}",
+        f"{any_pod('telemetry_queue_oldest_age_seconds')} > {limit.OLDEST_MESSAGE:g}",
         limit.USUAL,
         "The oldest message has been in the queue for {{ $value | humanizeDuration }}.",
         "Look at `telemetry queue stats`: who holds it, and for how long.",
@@ -57,9 +45,9 @@ QUEUE: Final = (
         "TelemetryNoProgress",
         "critical",
         f"""
-        {_any("min_over_time(telemetry_queue_depth_messages[5m])")} > 0
+        {any_pod("min_over_time(telemetry_queue_depth_messages[5m])")} > 0
         and
-        {_any("rate(telemetry_queue_acked_messages_total[5m]) + rate(telemetry_queue_dead_messages_total[5m])")} == 0
+        {any_pod("rate(telemetry_queue_acked_messages_total[5m]) + rate(telemetry_queue_dead_messages_total[5m])")} == 0
         """,
         limit.QUICK,
         "{{ $value | humanize }} messages or more are in the queue, and none has been settled for five minutes.",
@@ -68,7 +56,7 @@ QUEUE: Final = (
     Alert(
         "TelemetryDeadLetters",
         "warning",
-        f"{_any('telemetry_store_dead_blocks')} > 0 or {_any('telemetry_queue_dead_letters')} > 0",
+        f"{any_pod('telemetry_store_dead_blocks')} > 0 or {any_pod('telemetry_queue_dead_letters')} > 0",
         limit.QUICK,
         "Messages that could not be stored wait for a decision: {{ $value | humanize }}.",
         "Read the reasons with `telemetry queue dead list`; replay after a fix, drop what is of no use.",
@@ -87,7 +75,7 @@ COLLECTORS: Final = (
     Alert(
         "TelemetryCollectorAbsent",
         "critical",
-        f"{_any('telemetry_queue_consumers')} == 0 and {_DEPTH} > 0",
+        f"{any_pod('telemetry_queue_consumers')} == 0 and {_DEPTH} > 0",
         limit.USUAL,
         "Messages wait in the queue, and no collector has asked for them for five minutes.",
         "Start a collector; look why the last ones ended.",
@@ -127,7 +115,7 @@ COLLECTORS: Final = (
     Alert(
         "TelemetryBlocksUnsettled",
         "warning",
-        f"{_any('telemetry_store_oldest_unsettled_age_seconds')} > {limit.UNSETTLED:g}",
+        f"{any_pod('telemetry_store_oldest_unsettled_age_seconds')} > {limit.UNSETTLED:g}",
         limit.USUAL,
         "A block of readings has been overdue for {{ $value | humanizeDuration }}: nobody publishes or stores it.",
         "Start a streamer of the source that `telemetry verify` names: only that can read its rows again.",
@@ -194,7 +182,7 @@ PRESENCE: Final = (
     Alert(
         "TelemetryApiAbsent",
         "critical",
-        _gone("telemetry_api_build_info"),
+        gone("telemetry_api_build_info"),
         limit.USUAL,
         "No API pod was there to be scraped for five minutes: queue, database and GPUs are watched by nobody.",
         "Look at the API's pods, then whether Prometheus still reaches them; until then no other alert can be trusted.",
@@ -202,7 +190,7 @@ PRESENCE: Final = (
     Alert(
         "TelemetryStreamerAbsent",
         "critical",
-        _gone("telemetry_streamer_build_info"),
+        gone("telemetry_streamer_build_info"),
         limit.USUAL,
         "No streamer was there to be scraped for five minutes: nothing is read.",
         "Start a streamer; look why the last ones ended. What a file has waits; what an exporter says now is missed.",
@@ -210,7 +198,7 @@ PRESENCE: Final = (
     Alert(
         "TelemetryReadingsOld",
         "warning",
-        f"({_any('telemetry_store_newest_reading_age_seconds')} > {limit.READING_AGE:g}) < {limit.READING_PAST:g}",
+        f"({any_pod('telemetry_store_newest_reading_age_seconds')} > {limit.READING_AGE:g}) < {limit.READING_PAST:g}",
         limit.USUAL,
         "The newest reading of all GPUs is {{ $value | humanizeDuration }} old.",
         "Follow the way from the source: streamers, queue, collectors; each has alerts of its own.",

@@ -38,6 +38,16 @@ def heard(namespace: str, host: str, gpu: int, values: str) -> dict[str, str]:
     return {f'{SEEN}{{namespace="{namespace}",Hostname="{host}",gpu="{gpu}",instance="a"}}': values}
 
 
+UNREAD_BY = 'telemetry_gpus_up{namespace="a",instance="telemetry-api"}'
+UNREAD = "The newest values of the GPUs have not been read for five minutes: alerts about them are silent."
+
+
+def page(namespace: str, tells: str, up: str) -> dict[str, str]:
+    """What /metrics/gpus tells of itself, and whether it was scraped, as the chart's target has it."""
+    target = f'namespace="{namespace}",instance="telemetry-api"'
+    return {f"telemetry_gpus_up{{{target}}}": tells, f'up{{{target},metrics_path="/metrics/gpus"}}': up}
+
+
 REMAP = "DCGM_FI_DEV_ROW_REMAP_FAILURE"
 AHEAD = "4000000000+0x60"
 GOES_ON = "0+60x60"
@@ -75,11 +85,20 @@ PRESENCE = [
               'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),
     Case("TelemetryGpusUnread",
          {f'telemetry_gpus_up{{instance="{pod}"}}': "1+0x3 0+0x9 1+0x9" for pod in ("a", "b")}
-         | {'telemetry_database_up{instance="a"}': "1+0x22"}, (9, 12), (8, 14),
-         "No API pod has read the GPUs from the database for five minutes: alerts about them are silent."),
+         | {'telemetry_database_up{instance="a"}': "1+0x22"}, (9, 12), (8, 14), UNREAD),
+    Case("TelemetryGpusUnread",
+         pods("api", p="1+0x60") | page("a", "1+0x10 stale", "1+0x10 0+0x49") | page("b", "1+0x60", "1+0x60"),
+         (16, 60), (10, 15), UNREAD, OF_A, title="it was scraped, and is refused"),
+    Case("TelemetryGpusUnread", pods("api", p="1+0x20") | page("a", "_x20", "0+0x20"), (5, 20), (4,), UNREAD, OF_A,
+         title="it never was scraped: the token is wrong from the first"),
+    Case("TelemetryGpusUnread", pods("api", p="1+0x60") | {UNREAD_BY: "1+0x10 stale _x29 1+0x20"}, (16, 40), (15, 41),
+         UNREAD, OF_A, title="its target is gone"),
     quiet("TelemetryGpusUnread", "one of two pods is slow, and the database answers",
           {'telemetry_gpus_up{instance="a"}': "0+0x40", 'telemetry_gpus_up{instance="b"}': "1+0x40",
            'telemetry_database_up{instance="a"}': "1+0x40"}),
+    quiet("TelemetryGpusUnread", "the API is gone, which says more",
+          pods("api", p="1+0x10 stale") | page("a", "1+0x10 stale", "1+0x10 stale"), 16, 40,
+          beside=("TelemetryApiAbsent",)),
     *(Case(name, board(metric, f"0+0x5 {value}+0x3 stale"), (6, 9, 20, 23), (5, 26), f"{SAID}: {says}", WHO | xid,
            title="the board falls silent")
       for name, metric, value, says, xid in (

@@ -115,9 +115,14 @@ COLLECTORS: Final = (
     Alert(
         "TelemetryBlocksUnsettled",
         "warning",
-        f"{any_pod('telemetry_store_oldest_unsettled_age_seconds')} > {limit.UNSETTLED:g}",
+        # what waits in a deep queue is overdue, too, as long as the oldest message is old: that is no lost block
+        f"""
+        {any_pod("telemetry_store_oldest_unsettled_age_seconds")} - {any_pod("telemetry_queue_oldest_age_seconds")}
+        > {limit.UNSETTLED:g}
+        """,
         limit.USUAL,
-        "A block of readings has been overdue for {{ $value | humanizeDuration }}: nobody publishes or stores it.",
+        "A block is overdue, by {{ $value | humanizeDuration }} more than anything has waited in the queue: "
+        "nobody publishes it.",
         "Start a streamer of the source that `telemetry verify` names: only that can read its rows again.",
     ),
 )

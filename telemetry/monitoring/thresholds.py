@@ -14,7 +14,7 @@ FRESHNESS: Final = 10.0
 TRANSACTION: Final = 5.0
 """Of one gate, COPY and commit: a third of the lease."""
 UNSETTLED: Final = 300.0
-"""How long a block may be overdue: streamers look every 2 s for those that nobody has."""
+"""How long a block may be overdue that is not queued: streamers look every 2 s for those that nobody has."""
 READING_AGE: Final = 300.0
 """Of the newest reading of any GPU: sources send every 1 to 60 s."""
 READING_PAST: Final = 86_400.0

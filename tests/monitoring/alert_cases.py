@@ -82,6 +82,7 @@ def reasons(*masks: int) -> dict[str, str]:
 
 
 STOPS = "0+60x5 300+0x55"
+UNSETTLED = "A block of readings is overdue, by {} more than anything has waited in the queue: nobody publishes it."
 FULL = queue(depth_messages="9+0x50", capacity_messages="10+0x50")
 LIVE = seen("node-1", 0, "0+60x60")
 LAG = "telemetry_collector_publish_to_stored_seconds"
@@ -200,10 +201,27 @@ WAY = [
     ),
     Case(
         "TelemetryBlocksUnsettled",
-        store(oldest_unsettled_age_seconds="301+0x9 300+0x9"),
+        store(oldest_unsettled_age_seconds="301+0x9 300+0x9") | queue(oldest_age_seconds="0+0x20"),
         (5, 9),
         (4, 10),
-        "A block of readings has been overdue for 5m 1s: nobody publishes or stores it.",
+        UNSETTLED.format("5m 1s"),
+    ),
+    Case(
+        "TelemetryBlocksUnsettled",
+        store(oldest_unsettled_age_seconds="900+60x40") | queue(oldest_age_seconds="480+0x14 480+60x26"),
+        (5, 25),
+        (4,),
+        UNSETTLED.format("12m 0s"),
+        beside=("TelemetryOldestMessageStuck",),
+        title="beside a deep queue",
+    ),
+    quiet(
+        "TelemetryBlocksUnsettled",
+        "a bulk load is worked through",
+        store(oldest_unsettled_age_seconds="477+0x40") | queue(oldest_age_seconds="480+0x40"),
+        12,
+        40,
+        beside=("TelemetryOldestMessageStuck",),
     ),
 ]
 

@@ -16,6 +16,10 @@ from telemetry.store.session import Connection
 WRITER, READER = "telemetry_writer", "telemetry_reader"
 """The groups: what they may do is theirs, and whoever logs in is a member of one of them, or that role itself."""
 
+PATIENCE = {READER: "30s"}
+"""How long a statement of such a login may take that says nothing of it itself: Grafana cannot, and gives up after so
+long, by default, on what then goes on. The API and our commands say how long each of theirs may."""
+
 
 def check_login(url: str) -> tuple[str, str]:
     """User and password of a URL. Raises StoreError when one of them is missing; its text shows nothing of the URL."""
@@ -33,7 +37,8 @@ def give_login(connection: Connection, *, group: str, url: str) -> str:
     """Let the user of `url` log in with the password of `url`, and do what `group` may; the user's name.
 
     `connection` is the owner's, who needs CREATEROLE. The server gets a SCRAM verifier, so that not even its log of
-    failed statements shows a password. Doing it again changes nothing but the verifier's salt.
+    failed statements shows a password. Doing it again changes nothing but the verifier's salt. A reader's statements
+    end after `PATIENCE`, unless the login has another statement_timeout by then.
     Raises StoreError when the URL has no login, when it is the owner's own, or when the owner may not make it.
     """
     user, password = check_login(url)
@@ -41,7 +46,7 @@ def give_login(connection: Connection, *, group: str, url: str) -> str:
         raise StoreError(f"names the owner {user}, who migrates; name a user of its own, as {group}")
     pgconn = connection.pgconn
     verifier = pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256").decode()
-    named = {"role": user, "verifier": verifier, "group": group}
+    named = {"role": user, "verifier": verifier, "group": group, "patience": PATIENCE.get(group)}
     try:
         for (statement,) in connection.execute(query("login_statements", file="logins.sql"), named).fetchall():
             connection.execute(cast(LiteralString, statement))  # quoted by the server itself

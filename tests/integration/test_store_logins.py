@@ -10,8 +10,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from telemetry.store.errors import StoreError
 from telemetry.store.logins import READER, WRITER, check_login, give_login
+from telemetry.store.pool import Pool
 from telemetry.store.schema import migrate
-from telemetry.store.session import Session
+from telemetry.store.session import Connection, Session
 from tests.fixtures.store import Database
 
 ODD = "it's \\ %I @:/ ü"
@@ -60,6 +61,46 @@ def test_a_writer_that_was_given_a_login_writes_and_migrates_nothing(
         assert connection.execute("DELETE FROM blocks").rowcount == 0
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("CREATE TABLE mine ()")
+
+
+def shown(connection: Connection) -> str:
+    """How long a statement may take there."""
+    ((told,),) = connection.execute("SHOW statement_timeout").fetchall()
+    return str(told)
+
+
+def test_a_statement_of_a_reader_ends_in_time_unless_its_session_says_otherwise(
+    database: Database, user: Callable[[], str]
+) -> None:
+    reader, writer = named(database, user(), "a"), named(database, user(), "b")
+    give(database, reader=reader, writer=writer)
+    for url, time in ((reader, "30s"), (writer, "0")):
+        with psycopg.connect(url) as connection:
+            assert shown(connection) == time
+    pool = Pool(url=reader, statement_timeout=7.0, export_timeout=900.0)
+    with pool.use() as connection:
+        assert shown(connection) == "7s"
+    with pool.use_for_export() as connection:
+        assert shown(connection) == "15min"
+    pool.close()
+    with Session(url=reader, name="telemetry verify") as session, session.use() as connection:
+        assert shown(connection) == "0", "commands wait for what they ask"
+
+
+@pytest.mark.parametrize("where", ["", " IN DATABASE {}"])
+def test_the_time_that_somebody_else_gave_a_reader_stays(
+    database: Database, user: Callable[[], str], where: str
+) -> None:
+    url = named(database, user(), "a")
+    give(database, reader=url)
+    role, here = sql.Identifier(str(conninfo_to_dict(url)["user"])), sql.Identifier(database.name)
+    with psycopg.connect(database.admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} IN DATABASE {} RESET ALL").format(role, here))
+        place = sql.SQL(where).format(here)
+        connection.execute(sql.SQL("ALTER ROLE {}{} SET statement_timeout = '5min'").format(role, place))
+    give(database, reader=url)
+    with psycopg.connect(url) as connection:
+        assert shown(connection) == "5min"
 
 
 def test_a_password_that_is_another_by_now_replaces_the_old_one(database: Database, user: Callable[[], str]) -> None:

@@ -82,7 +82,7 @@ def reasons(*masks: int) -> dict[str, str]:
 
 
 STOPS = "0+60x5 300+0x55"
-UNSETTLED = "A block of readings is overdue, by {} more than anything has waited in the queue: nobody publishes it."
+UNSETTLED = "A block is overdue, by {} more than anything has waited in the queue: nobody publishes it."
 FULL = queue(depth_messages="9+0x50", capacity_messages="10+0x50")
 LIVE = seen("node-1", 0, "0+60x60")
 LAG = "telemetry_collector_publish_to_stored_seconds"

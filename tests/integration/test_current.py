@@ -93,6 +93,26 @@ def test_more_series_than_may_be_are_cut_and_it_is_told_how_many(database: Datab
     assert Current(pool=pool, most=5).look().cut == 0
 
 
+def test_more_gpus_than_may_be_are_cut_those_that_live_and_are_known_longest_stay(
+    database: Database, pool: Pool
+) -> None:
+    at = now()
+    fill(database, [Reading(gpu("gone", 0), at - 900 * SECOND, TEMP, 1)])
+    fill(database, [Reading(gpu("known", n), at - 9 * SECOND, TEMP, n) for n in range(2)])
+    fill(database, [Reading(gpu("made-up", n), at, TEMP, n) for n in range(3)])
+    fill(database, [Reading(gpu("ahead", 0), at + 3_600 * SECOND, UTIL, 1), Reading(gpu("ahead", 0), at, TEMP, 1)])
+
+    def shown(current: Current) -> tuple[list[str], int]:
+        look = current.look()
+        return [row.hostname for _, row in sorted(look.gpus.items())], look.cut
+
+    current = Current(pool=pool, most=100, boards=3)
+    # at least so many: three GPUs, and the values of three
+    assert [shown(current) for _ in range(2)] == [(["known", "known", "made-up"], 6)] * 2
+    assert shown(Current(pool=pool, most=100, boards=6)) == (["known", "known", *["made-up"] * 3, "ahead"], 1)
+    assert shown(Current(pool=pool, most=100, boards=7)) == (["gone", "known", "known", *["made-up"] * 3, "ahead"], 0)
+
+
 def test_of_each_series_the_newest_is_kept_unless_it_is_too_old() -> None:
     whole = [np.array(column, np.int64) for column in ([5, 7, 7, 3, 9], [1, 1, 1, 1, 2], [4, 4, 4, 5, 4], [0] * 5)]
     kept = newest(Values(whole[0], whole[1], whole[2], whole[3], np.array([1.0, 2, 3, 4, 5])), 5)

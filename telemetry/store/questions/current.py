@@ -38,6 +38,8 @@ APART = "DCGM_EXP_"
 """How metrics begin of which a GPU has a series for each code: what dcgm-exporter itself counts."""
 DAY = 86_400.0
 """Seconds for which a GPU that is heard of no more is told of."""
+BOARDS = 20_000
+"""GPUs and places of GPUs that are told of at most: a source that makes uuids up must not blind who scrapes."""
 
 _COLUMNS = (">i8", ">i4", ">i2", ">i4", ">f8")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,7 +79,7 @@ class Fleetwide:
 
     `at` is when it was read, µs since 1970; `seen` when each of `gpus` was heard of last, Unix seconds, both by number;
     of a GPU that once had a reading of the future, when the newest was that is none.
-    `cut`: at least so many series are missing, as there are more than may be; 0: none is.
+    `cut`: at least so many series are missing, as there are more of them, or of GPUs, than may be; 0: none is.
     """
 
     at: int
@@ -90,10 +92,10 @@ class Fleetwide:
 
 
 class Current:
-    """Looks, one at a time. What the ones before found is kept, `most` readings at most, as numbers."""
+    """Looks, one at a time. What those before found is kept, `most` readings of `boards` GPUs at most, as numbers."""
 
-    def __init__(self, *, pool: Pool, most: int, many: int = MANY) -> None:
-        self.pool, self.most, self.many = pool, most, many
+    def __init__(self, *, pool: Pool, most: int, many: int = MANY, boards: int = BOARDS) -> None:
+        self.pool, self.most, self.many, self.boards = pool, most, many, boards
         self._values = unpacked([None] * len(_COLUMNS))
         self._gpus: dict[int, GpuRow] = {}
         self._unsaid: dict[int, float] = {}
@@ -111,11 +113,8 @@ class Current:
         values = newest(found, _micros(now - FRESH), self._apart)
         beyond = self._beyond(now) if cut or len(values.time) > self.most else 0
         values = values.chosen(slice(self.most))
-        seen = {
-            gpu: micros / 1e6
-            for gpu, micros in self._all("seen", {"since": _moment(now - DAY), "until": _moment(now + AHEAD)})
-        }
-        seen |= self._heard(values, seen, now - DAY)
+        seen, unseen = self._seen(values, now)
+        beyond += unseen + int(np.isin(values.gpu, list(seen), invert=True).sum())
         gpus, workloads = self._rows(seen), self._named(np.unique(values.workload).tolist())
         self._values, self._gpus, self._workloads, self._at = values, gpus, workloads, now
         return Fleetwide(_micros(now), values, gpus, seen, metrics, workloads, beyond)
@@ -160,6 +159,24 @@ class Current:
         """How many series more than may be were reported just now; there is one at least."""
         ((count,),) = self._all("series", {"start": _moment(now - SLICES[0]), "end": _moment(now + AHEAD)})
         return max(1, int(count) - self.most)
+
+    def _seen(self, values: Values, now: float) -> tuple[dict[int, float], int]:
+        """When GPUs of the last day were heard of, by number; and how many more there are, which are left out.
+
+        Those that live come first, of these and of others those that are known longest: made-up ones come and go.
+        """
+        bounds = {"since": _moment(now - DAY), "until": _moment(now + AHEAD)}
+        asked = bounds | {"fresh": _moment(now - FRESH), "limit": self.boards + 1}
+        seen = {gpu: micros / 1e6 for gpu, micros in self._all("seen", asked)}
+        found = seen | self._heard(values, seen, now - DAY)
+        if not (more := len(found) - self.boards) > 0:
+            return found, 0
+        if len(seen) > self.boards:
+            ((count,),) = self._all("boards", bounds)
+            more = max(more, int(count) - self.boards)
+        kept = sorted(found, key=lambda gpu: (found[gpu] < now - FRESH, gpu))[: self.boards]
+        self._unsaid = {gpu: at for gpu in kept if (at := self._unsaid.get(gpu)) is not None}
+        return {gpu: found[gpu] for gpu in kept}, more
 
     def _heard(self, values: Values, seen: Mapping[int, float], since: float) -> dict[int, float]:
         """By their values when those GPUs were heard of whose own word for it is ahead, for as long as the others.

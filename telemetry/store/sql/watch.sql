@@ -49,7 +49,13 @@ SELECT set_config('work_mem', '64MB', true);
 
 -- name: seen
 -- When each of the GPUs of the last day was heard of, µs since 1970; the others are history, or have a clock that is ahead.
-SELECT gpu, (extract(epoch FROM last_seen) * 1000000)::bigint FROM gpus WHERE last_seen >= %(since)s AND last_seen <= %(until)s;
+-- Those that live first, of these and of the others those that are known longest, as many as the limit says.
+SELECT gpu, (extract(epoch FROM last_seen) * 1000000)::bigint FROM gpus WHERE last_seen >= %(since)s AND last_seen <= %(until)s
+ORDER BY last_seen < %(fresh)s, gpu LIMIT %(limit)s;
+
+-- name: boards
+-- How many of them there are; asked only when they are more than are told of.
+SELECT count(*) FROM gpus WHERE last_seen >= %(since)s AND last_seen <= %(until)s;
 
 -- name: places
 SELECT gpu, id, uuid, gpu_id, device, model_name, hostname, labels, first_seen, last_seen FROM gpus

@@ -21,6 +21,7 @@ from tests.chaos.plan import KINDS, plan
 from tests.fixtures.pipeline import ROOT
 from tests.fixtures.process import Processes
 
+pytestmark = pytest.mark.timeout(330)
 RESULT = {
     "code": "0.1.0 abc", "date": "2026-01-02", "machine": "2 cores", "seed": 1, "faults": 60, "read": 9, "stored": 8,
     "blank": 1, "rejected": 0, "dead": 0, "missing": 0, "doubled": 0, "over_capacity": 0, "unexplained_deaths": 0,
@@ -34,7 +35,7 @@ def chaos(processes: Processes, *words: object) -> tuple[int, dict[str, Any], st
     argv = [sys.executable, "-m", "tests.chaos", "--json", *map(str, words)]
     named = {name: os.environ[name] for name in ("TELEMETRY_EMBEDDED_PG_BIN",) if name in os.environ}
     run = processes.spawn(argv, {"PYTHONPATH": str(ROOT), **named}, ROOT)
-    code = run.wait(170)
+    code = run.wait(300)  # it has time-outs of its own, of a minute each
     for folder in re.findall(r"the logs are in (\S+)", run.stderr):
         shutil.rmtree(folder)
     assert run.stdout, run.stderr[-3000:]

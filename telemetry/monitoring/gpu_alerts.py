@@ -11,7 +11,7 @@ from typing import Final, Literal
 from telemetry.catalog import XID_TEXT
 from telemetry.monitoring import thresholds as limit
 from telemetry.monitoring.alerts import Alert
-from telemetry.monitoring.promql import any_pod, gone
+from telemetry.monitoring.promql import any_pod, gone, unless_away
 
 __all__ = ["BOARD", "GPUS"]
 
@@ -145,14 +145,13 @@ GPUS: Final = (
     Alert(
         "TelemetryGpusUnread",
         "warning",
-        f"""
-        (
-          max by (namespace) (telemetry_gpus_up) == 0
-          or max by (namespace) (up{{metrics_path="/metrics/gpus"}}) == 0
-          or ({gone("telemetry_gpus_up")})
-        )
-        unless on (namespace) ({gone("telemetry_api_build_info")})
-        """,
+        unless_away(
+            "("
+            "max by (namespace) (telemetry_gpus_up) == 0"
+            ' or max by (namespace) (up{metrics_path="/metrics/gpus"}) == 0'
+            f" or ({gone('telemetry_gpus_up')})"
+            f")\nunless on (namespace) ({gone('telemetry_api_build_info')})"
+        ),
         limit.USUAL,
         "The newest values of the GPUs have not been read for five minutes: alerts about them are silent.",
         "Look whether Prometheus gets /metrics/gpus (its targets: 401, time-out), then at the API's log for "

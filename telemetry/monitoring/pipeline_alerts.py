@@ -1,7 +1,8 @@
 """The alerts of the pipeline: queue, collectors, streamers, database, API.
 
-Gauges of the queue and the database come from every API pod alike, so the largest counts. Where they are absent, as
-they are while Redis or the database is away, nothing fires but the alert that says so.
+Gauges of the queue and the database come from every API pod alike, so the largest counts. While Redis or the database
+is away many of them are absent, and what the others then tell of follows from that: the alert that says so is the only
+one that fires.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Final
 
 from telemetry.monitoring import thresholds as limit
 from telemetry.monitoring.alerts import Alert
-from telemetry.monitoring.promql import any_pod, gone
+from telemetry.monitoring.promql import any_pod, gone, unless_away
 
 __all__ = ["PIPELINE"]
 
@@ -23,12 +24,15 @@ _FILL = any_pod("telemetry_queue_depth_messages / telemetry_queue_capacity_messa
 _ASKED = 'route=~"/api/.*"'
 """Probes and scrapes come however little is asked, and a probe's 503 is no fault of the API's."""
 _DEPTH = any_pod("telemetry_queue_depth_messages")
+_NEWEST = any_pod("telemetry_store_newest_reading_age_seconds")
+_WAITING = any_pod("min_over_time(telemetry_queue_depth_messages[5m])")
+_SETTLED = any_pod("rate(telemetry_queue_acked_messages_total[5m]) + rate(telemetry_queue_dead_messages_total[5m])")
 
 QUEUE: Final = (
     Alert(
         "TelemetryQueueNearlyFull",
         "warning",
-        f"{_FILL} > {limit.QUEUE_FILL}",
+        unless_away(f"{_FILL} > {limit.QUEUE_FILL}"),
         limit.SLOW,
         "The queue has been more than {{ $value | humanizePercentage }} full for ten minutes: streamers wait.",
         "See whether collectors or the database are the bottleneck; add collectors if the database is not busy.",
@@ -36,7 +40,7 @@ QUEUE: Final = (
     Alert(
         "TelemetryOldestMessageStuck",
         "warning",
-        f"{any_pod('telemetry_queue_oldest_age_seconds')} > {limit.OLDEST_MESSAGE:g}",
+        unless_away(f"{any_pod('telemetry_queue_oldest_age_seconds')} > {limit.OLDEST_MESSAGE:g}"),
         limit.USUAL,
         "The oldest message has been in the queue for {{ $value | humanizeDuration }}.",
         "Look at `telemetry queue stats`: who holds it, and for how long.",
@@ -44,11 +48,7 @@ QUEUE: Final = (
     Alert(
         "TelemetryNoProgress",
         "critical",
-        f"""
-        {any_pod("min_over_time(telemetry_queue_depth_messages[5m])")} > 0
-        and
-        {any_pod("rate(telemetry_queue_acked_messages_total[5m]) + rate(telemetry_queue_dead_messages_total[5m])")} == 0
-        """,
+        unless_away(f"{_WAITING} > 0 and {_SETTLED} == 0"),
         limit.QUICK,
         "{{ $value | humanize }} messages or more are in the queue, and none has been settled for five minutes.",
         "Look at the collectors' /readyz and log: they say what they wait for.",
@@ -131,10 +131,10 @@ ENDS: Final = (
     Alert(
         "TelemetryNothingRead",
         "warning",
-        f"""
-        sum by (namespace) (rate(telemetry_streamer_rows_read_total[10m])) == 0
-        unless on (namespace) ({_FILL} > {limit.QUEUE_FILL} or telemetry_redis_up == 0 or telemetry_database_up == 0)
-        """,
+        unless_away(
+            f"sum by (namespace) (rate(telemetry_streamer_rows_read_total[10m])) == 0 "
+            f"unless on (namespace) ({_FILL} > {limit.QUEUE_FILL})"
+        ),
         limit.SLOW,
         "Streamers run, the queue has room, and no reading was taken from the source for ten minutes.",
         "Look at the streamers' log: the source may have ended, stand still or be out of reach.",
@@ -157,7 +157,7 @@ ENDS: Final = (
     Alert(
         "TelemetryNotReady",
         "warning",
-        "telemetry_streamer_ready == 0 or telemetry_collector_ready == 0",
+        unless_away("telemetry_streamer_ready == 0 or telemetry_collector_ready == 0"),
         limit.SLOW,
         "{{ $labels.instance }} is not ready: its check {{ $labels.check }} has failed for ten minutes.",
         "Ask its /readyz, which says why in a line.",
@@ -165,10 +165,10 @@ ENDS: Final = (
     Alert(
         "TelemetryApiErrors",
         "warning",
-        f"""
-        sum by (namespace) (rate(telemetry_api_requests_total{{{_ASKED}, status="5xx"}}[5m]))
-        / sum by (namespace) (rate(telemetry_api_requests_total{{{_ASKED}}}[5m])) > {limit.API_ERROR_SHARE}
-        """,
+        unless_away(
+            f'sum by (namespace) (rate(telemetry_api_requests_total{{{_ASKED}, status="5xx"}}[5m])) '
+            f"/ sum by (namespace) (rate(telemetry_api_requests_total{{{_ASKED}}}[5m])) > {limit.API_ERROR_SHARE}"
+        ),
         limit.SLOW,
         "The API answers {{ $value | humanizePercentage }} of all questions with an error of its own.",
         "Look at its log for status=5, and whether the database is slow: 503 is a question that took too long.",
@@ -176,7 +176,7 @@ ENDS: Final = (
     Alert(
         "TelemetryApiConnectionsShort",
         "warning",
-        "increase(telemetry_api_database_connection_timeouts_total[10m]) > 0",
+        unless_away("increase(telemetry_api_database_connection_timeouts_total[10m]) > 0"),
         limit.SLOW,
         "{{ $value | humanize }} questions at {{ $labels.instance }} got no database connection within ten minutes.",
         "Look for slow questions (telemetry_api_route_seconds_total), then add API pods or threads.",
@@ -203,7 +203,7 @@ PRESENCE: Final = (
     Alert(
         "TelemetryReadingsOld",
         "warning",
-        f"({any_pod('telemetry_store_newest_reading_age_seconds')} > {limit.READING_AGE:g}) < {limit.READING_PAST:g}",
+        unless_away(f"({_NEWEST} > {limit.READING_AGE:g}) < {limit.READING_PAST:g}"),
         limit.USUAL,
         "The newest reading of all GPUs is {{ $value | humanizeDuration }} old.",
         "Follow the way from the source: streamers, queue, collectors; each has alerts of its own.",

@@ -83,6 +83,7 @@ def reasons(*masks: int) -> dict[str, str]:
 
 STOPS = "0+60x5 300+0x55"
 UNSETTLED = "A block is overdue, by {} more than anything has waited in the queue: nobody publishes it."
+UP = 'telemetry_database_up{{instance="{}"}}'
 FULL = queue(depth_messages="9+0x50", capacity_messages="10+0x50")
 LIVE = seen("node-1", 0, "0+60x60")
 LAG = "telemetry_collector_publish_to_stored_seconds"
@@ -115,6 +116,16 @@ QUEUE = [
         (17, 20),
         (10, 16, 22, 25),
         "7 messages or more are in the queue, and none has been settled for five minutes.",
+    ),
+    Case(
+        "TelemetryNoProgress",
+        queue(depth_messages="7+0x40", acked_messages_total="9+0x40", dead_messages_total="0+0x40")
+        | {UP.format("a"): "0+0x40", UP.format("b"): "1 0 " * 20},
+        (8, 30),
+        (1,),
+        "7 messages or more are in the queue, and none has been settled for five minutes.",
+        beside=("TelemetryDatabaseAway",),
+        title="one API pod has lost the database, and it comes and goes for the other",
     ),
     quiet(
         "TelemetryNoProgress",

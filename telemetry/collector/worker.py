@@ -150,6 +150,7 @@ class Worker:
             return
         for parcel, standing in zip(parcels, standings, strict=True):
             self._conclude(batch, parcel, standing)
+        self._follow_up(batch)
 
     def _settle_alone(self, batch: Batch, parcel: Parcel) -> None:
         """A replay: its gate is the dead block itself."""
@@ -162,6 +163,19 @@ class Worker:
             self._blame(batch, [parcel], error)
             return
         self._conclude(batch, parcel, standing)
+        self._follow_up(batch)
+
+    def _follow_up(self, batch: Batch) -> None:
+        """What is owed after a commit, before it is acknowledged: only a delivery once more would tell another of it.
+
+        The commit stands and is counted, whatever becomes of this: it is neither tried again nor anybody's fault.
+        """
+        try:
+            self.patience.insist(batch, self.writer.follow_up, losses=0)
+        except Exception as error:
+            if isinstance(error, Draining):
+                raise
+            log_event(log, logging.ERROR, "could not tell when the GPUs of a batch were seen", error=error)
 
     def _blame(self, batch: Batch, parcels: Sequence[Parcel], error: Exception) -> None:
         """Something in these messages cannot be stored: find out which one."""
@@ -175,13 +189,13 @@ class Worker:
 
     def _store(self, parcels: Sequence[Parcel]) -> list[Standing]:
         with self.metrics.transaction_seconds.time():
-            standings = self.writer.store([parcel.block for parcel in parcels])
+            standings = self.writer.commit([parcel.block for parcel in parcels])
         self.metrics.transactions.inc()
         return standings
 
     def _store_replayed(self, parcel: Parcel, dead_id: int) -> Standing:
         with self.metrics.transaction_seconds.time():
-            standing = self.writer.store_replayed(parcel.block, dead_id)
+            standing = self.writer.commit_replayed(parcel.block, dead_id)
         self.metrics.transactions.inc()
         return standing
 

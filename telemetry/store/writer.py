@@ -1,7 +1,8 @@
 """The collector's transaction: the gate, then COPY of exactly what it opened, then the rejected rows.
 
 Once only rests on this: a block that is delivered twice finds its ledger row settled. Nothing here knows of queues;
-who calls acknowledges after the commit.
+who calls counts after the commit, and acknowledges after what follows it: of a collector that dies in between, the next
+delivery finds the blocks settled and does what is owed.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from psycopg.errors import CheckViolation
 from telemetry.block import Block
 from telemetry.store.copy import copy_samples, days_of, pack
 from telemetry.store.dimensions import Dimensions
-from telemetry.store.errors import StoreBusy, StoreError, StoreLocked, StoreRefused
+from telemetry.store.errors import StoreBusy, StoreError, StoreLocked, StoreRefused, StoreUnavailable
 from telemetry.store.gate import Key, Standing, open_gate, standing_of, times_of
 from telemetry.store.peers import end_stuck_peers
 from telemetry.store.queries import query
@@ -43,24 +44,43 @@ class Writer:
         self._new_days: set[str] = set()
         self._stamped: set[str] = set()
         self._source_days: set[str] = set()
+        self._owed: list[Block] = []
 
     def store(self, blocks: Sequence[Block]) -> list[Standing]:
-        """Store blocks of different ids in one transaction; what became of each.
+        """`commit` and `follow_up` in one, for who counts nothing in between."""
+        standings = self.commit(blocks)
+        self.follow_up()
+        return standings
+
+    def commit(self, blocks: Sequence[Block]) -> list[Standing]:
+        """Store blocks of different ids in one transaction; what became of each. What follows is owed then.
 
         Raises StoreError: then none is stored (or, if the connection broke in the commit, all may be: the next
         delivery finds out).
         """
         found = self._ask(blocks)
         wanted = [block for block in blocks if found[_key(block)] is Standing.OPEN]
-        earlier = Standing.SETTLED in found.values()
         if wanted:
             found |= self._prepared(wanted, lambda: self._store(wanted))
-        kept = [block for block in blocks if found[_key(block)] in (Standing.STORED, Standing.SETTLED)]
-        if earlier:  # their collector may have died right after the commit
-            self._dimensions.learn(kept)
-        self._seen.touch(kept)
-        self._look_ahead()
+        # Those that were settled before, too: their collector may have died right after the commit.
+        self._owed += [block for block in blocks if found[_key(block)] in (Standing.STORED, Standing.SETTLED)]
         return [found[_key(block)] for block in blocks]
+
+    def follow_up(self) -> None:
+        """Do what is owed for blocks that are stored: tell when their GPUs were seen, have tomorrow's partition made.
+
+        Raises StoreError. After one that another try may mend all is owed as before; after any other nothing is.
+        """
+        owed, self._owed = self._owed, []
+        try:
+            if owed:
+                self._dimensions.learn(owed)
+                self._forget_if_new()
+                self._seen.touch(owed)
+            self._look_ahead()
+        except (StoreBusy, StoreUnavailable):
+            self._owed = owed
+            raise
 
     def _ask(self, blocks: Sequence[Block]) -> dict[Key, Standing]:
         """What the ledger says before anything is written: what nobody reserved must not leave dimensions or days."""
@@ -76,7 +96,13 @@ class Writer:
             return dict.fromkeys(opened, Standing.STORED) | standing_of(connection, shut)
 
     def store_replayed(self, block: Block, dead_id: int) -> Standing:
-        """Store a block that was dead, once.
+        """`commit_replayed` and `follow_up` in one."""
+        standing = self.commit_replayed(block, dead_id)
+        self.follow_up()
+        return standing
+
+    def commit_replayed(self, block: Block, dead_id: int) -> Standing:
+        """Store a block that was dead, once. What follows is owed then.
 
         SETTLED if it is so no more; OTHER if other rows stand in its place, a streamer will come to them by itself,
         or the dead block of this number is another message. Raises StoreError: it is dead as before.
@@ -84,11 +110,8 @@ class Writer:
         with self.session.use() as connection:
             dead = connection.execute(query("dead_exists"), {"id": dead_id}).fetchone() is not None
         became = self._prepared([block], lambda: self._store_replayed(block, dead_id)) if dead else Standing.SETTLED
-        if became is Standing.SETTLED and self._stands(block):  # its collector may have died right after the commit
-            self._dimensions.learn([block])
-        elif became is not Standing.STORED:
-            return became
-        self._seen.touch([block])
+        if became is Standing.STORED or (became is Standing.SETTLED and self._stands(block)):
+            self._owed.append(block)
         return became
 
     def _stands(self, block: Block) -> bool:
@@ -141,11 +164,7 @@ class Writer:
     def _prepare(self, blocks: Sequence[Block]) -> None:
         """Dimensions and partitions, each committed by itself before the transaction: it must not wait for them."""
         self._dimensions.learn(blocks)
-        if self._generation != self.session.generation:  # perhaps another server, or another state of it
-            self._generation = self.session.generation
-            self._days.clear()
-            self._source_days.clear()
-            self._seen.forget()
+        self._forget_if_new()
         days: set[str] = set()
         for block in blocks:
             own = days_of(block)
@@ -159,6 +178,14 @@ class Writer:
         self._days.update(missing)
         self._new_days.update(missing)
         self._tell_source_days(blocks)
+
+    def _forget_if_new(self) -> None:
+        """Forget what an earlier connection found out: perhaps this is another server, or another state of it."""
+        if self._generation != self.session.generation:
+            self._generation = self.session.generation
+            self._days.clear()
+            self._source_days.clear()
+            self._seen.forget()
 
     def _tell_source_days(self, blocks: Sequence[Block]) -> None:
         """Write down days of readings with times of their source before these are stored: retention asks for them.

@@ -15,7 +15,7 @@ from telemetry.embedded import EmbeddedPostgres
 from telemetry.store.schema import migrate
 from telemetry.store.session import Session
 from tests.fixtures.collectors import LASTING, LEASE, Collecting
-from tests.fixtures.ledger import Store, a_block
+from tests.fixtures.ledger import DAY, NOON, Store, a_block
 from tests.fixtures.process import Processes
 from tests.fixtures.servers_postgres import PostgresServer, open_folder, pg_bin_dir
 from tests.fixtures.servers_redis import Server, free_port
@@ -251,6 +251,32 @@ def test_a_message_that_breaks_its_connection_dies_and_innocent_ones_live(collec
     collecting.drained()
     until(lambda: running.ready)
     assert len(collecting.dead()) == 1
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_commit_is_counted_and_not_repeated_though_what_follows_it_must_wait(
+    collecting: Collecting, ended: bool
+) -> None:
+    seen = "SELECT last_seen > first_seen + INTERVAL '1 hour' FROM gpus"
+    first = collecting.collect(topic=collecting.lasting())
+    publish(collecting, 0, 1)
+    collecting.drained()
+    collecting.reserved(4)
+    with psycopg.connect(collecting.store.database.admin) as locking:
+        locking.execute("SELECT FROM gpus FOR UPDATE")
+        collecting.publish(a_block(first_row=4, time0=NOON + DAY))
+        until(lambda: first.metrics.snapshot()["rows_stored"] == 8)
+        until(lambda: first.metrics.snapshot().get("write_errors", 0))  # the lock was met
+        assert collecting.topic.stats().depth == 1  # of nobody else would another hear what is owed
+        if ended:
+            first.end()
+    second = collecting.collect(topic=collecting.lasting()) if ended else first
+    assert_all_stored_once(collecting, 2)
+    assert collecting.store.database.one(seen)
+    until(lambda: second.metrics.snapshot()["backlog_messages"] == 0)
+    names = ("rows_stored", "messages_stored", "messages_stale", "messages_dead", "publish_to_stored_seconds_count")
+    assert [first.metrics.snapshot()[name] for name in names] == [8, 2, 0, 0, 2]
+    assert second.metrics.snapshot()["messages_stale"] == ended
 
 
 def test_a_damaged_index_is_an_outage_and_no_messages_fault(collecting: Collecting) -> None:

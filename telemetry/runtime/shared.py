@@ -1,19 +1,19 @@
 """Metrics that several processes of one role keep together.
 
 prometheus_client decides when it is first imported whether values live in memory or in files that all processes
-share; a server that forks its workers only knows later. What does not live here: the metrics, the server.
+share; a server that forks its workers only knows later. What does not live here: the files (`valuefile`), the
+metrics, the server.
 """
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import values
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from telemetry.runtime.valuefile import ValueFile, read_values, write_values
 
 __all__ = ["DIRECTORY", "Together", "bury", "share_values", "shares_values"]
 
@@ -27,6 +27,7 @@ _GRAVE, _LOCK = "dead", "lock"
 
 def share_values() -> None:
     """Keep the values of metrics that are made from now on in DIRECTORY, which must be set by now."""
+    values.MmapedDict = ValueFile  # type: ignore[attr-defined,assignment]  # a disk that is full must not end the process
     values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]  # the library's own
 
 
@@ -59,24 +60,12 @@ def bury(folder: Path, pid: int) -> None:
 
 def _add(dead: Path, grave: Path, *, highest: bool) -> None:
     """In a copy that takes the grave's place: a disk that is full leaves both as they were."""
-    copy = grave.with_suffix(".new")
-    copy.unlink(missing_ok=True)
-    found = _values(dead)
-    for key, (value, _) in _values(grave).items() if grave.exists() else ():
+    found = read_values(dead)
+    for key, (value, _) in read_values(grave).items() if grave.exists() else ():
         other, timestamp = found.get(key, (0.0, 0.0))
         found[key] = max(value, other) if highest else value + other, timestamp
-    total: Any = MmapedDict(str(copy))  # type: ignore[no-untyped-call]  # the library's own
-    for key, (value, timestamp) in found.items():
-        total.write_value(key, value, timestamp)
-    total.close()
-    os.replace(copy, grave)
+    write_values(grave, found)
     dead.unlink()
-
-
-def _values(file: Path) -> dict[str, tuple[float, float]]:
-    """Values and their times by key."""
-    found: Any = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]  # likewise
-    return {key: (value, timestamp) for key, value, timestamp, _ in found}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from flask import Flask, Response, current_app, request
 from telemetry.runtime import Report, mask_secrets
 from telemetry.runtime.exposition import exposition
 from webapi.contract import Blueprint
-from webapi.process.crowd import BUSY, is_beyond, refuse_beyond
+from webapi.process.crowd import BUSY, is_beyond, refusal
 from webapi.readiness import Readiness
 from webapi.scraped.counting import counted
 from webapi.scraped.kept import OPEN_METRICS
@@ -113,14 +113,16 @@ def metrics() -> Response:
     hold, as they are at this moment; where one does not answer in time, only `telemetry_redis_up` or
     `telemetry_database_up`, with 0.
     """
-    accept = request.headers.get("Accept")
-    kept = scrapes().kept
-    found = kept.lately(accept) if is_beyond(request.environ) else None
+    accept, kept = request.headers.get("Accept"), scrapes().kept
+    found = kept.lately(accept, _counts) if is_beyond(request.environ) else kept.keep(_counts())
     if found is None:
-        refuse_beyond(request.environ, services().options.retry_after)
-        found = kept.keep(exposition(counted().registry, scrapes().observed.values(), accept))
+        raise refusal(services().options.retry_after)
     text, content_type = found
     return Response(text, content_type=content_type)
+
+
+def _counts() -> tuple[bytes, str]:
+    return exposition(counted().registry, scrapes().observed.values(), request.headers.get("Accept"))
 
 
 def _readiness() -> Report:

@@ -17,10 +17,12 @@ from tests.fixtures.filled import fill, fleet
 from tests.fixtures.process import eventually
 from tests.fixtures.proxy import Proxy
 from tests.fixtures.store import Database
+from tests.fixtures.tokens import Keyring
+from tests.fixtures.wait import PATIENCE
 from webapi.document import NOWHERE, document
 from webapi.process.crowd import SCRAPES, Room
 from webapi.readiness import Readiness
-from webapi.scraped.kept import OPEN_METRICS
+from webapi.scraped.kept import OPEN_METRICS, Kept, Text
 
 Start = Callable[..., Serve]
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -113,15 +115,48 @@ def test_a_scrape_beyond_those_under_way_is_refused_as_the_contract_says(make_ap
     client, contract = make_api(NOWHERE, requests=1, connection_wait=0.05).client, Contract(document())
     with ExitStack() as under_way:
         for _ in range(SCRAPES):
-            assert under_way.enter_context(client.get("/metrics")).status_code == 200
-        refused, kept = client.get("/metrics/gpus"), client.get("/metrics")
-        other = client.get("/metrics", headers={"Accept": OPEN_METRICS})
+            assert under_way.enter_context(client.get("/metrics/gpus")).status_code == 200
+        refused = client.get("/metrics/gpus")
     scrape = next(operation for operation in contract.operations if operation.path == "/metrics/gpus")
-    assert (kept.status_code, "telemetry_database_up 0.0" in kept.text) == (200, True), "the text that was made last"
-    assert other.status_code == 503, "there is none in this format"
     assert contract.faults(scrape, 503, dict(refused.headers), refused.data) == []
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
-    assert client.get("/metrics").status_code == 200
+    assert client.get("/metrics/gpus").status_code == 200
+
+
+def test_a_crowd_of_strangers_at_metrics_hides_neither_that_nor_the_gpus(
+    make_api: Callable[..., Api], keyring: Keyring
+) -> None:
+    client = make_api(NOWHERE, requests=1, connection_wait=0.05, tokens=keyring.open()).client
+    with ExitStack() as under_way:
+        for path, status in (("/metrics", 200), ("/metrics/gpus", 401)):
+            for _ in range(SCRAPES + 1):
+                assert under_way.enter_context(client.get(path)).status_code == status
+        known = client.get("/metrics/gpus", headers=keyring.header("read"))
+        told = [client.get("/metrics", headers={"Accept": kind}) for kind in ("text/plain", OPEN_METRICS)]
+    assert (known.status_code, "telemetry_gpus_up 0\n" in known.text) == (200, True)
+    assert [(answer.status_code, "telemetry_database_up 0.0" in answer.text) for answer in told] == [(200, True)] * 2
+    assert [answer.text.endswith("# EOF\n") for answer in told] == [False, True], "strangers asked for the other format"
+
+
+def test_a_text_that_is_too_old_is_made_by_one_thread_while_others_get_the_last_one() -> None:
+    goes_on, asked = threading.Event(), threading.Event()
+    old, new = (b"old", "text/plain"), (b"new", "text/plain")
+    kept = Kept(lasts=0.0, meanwhile=3_600.0)
+    assert kept.lately(None, lambda: old) == old
+
+    def slow() -> Text:
+        asked.set()
+        goes_on.wait(PATIENCE)
+        return new
+
+    with ThreadPoolExecutor(1) as first:
+        made = first.submit(kept.lately, "*/*", slow)
+        assert asked.wait(PATIENCE)
+        assert kept.lately(None, lambda: new) == old
+        assert kept.lately(OPEN_METRICS, lambda: new) is None, "there was none"
+        goes_on.set()
+        assert made.result() == new
+    assert Kept().keep(new) == Kept().lately(None, lambda: new)
 
 
 def test_a_table_that_stays_locked_is_told_within_the_patience_for_locks(

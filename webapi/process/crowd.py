@@ -23,10 +23,15 @@ COUNTED = "/api/"
 PROBES = frozenset(("/livez", "/readyz", "/healthz"))
 """Must answer whatever happens, so nobody else may have the last thread."""
 
+GUARDED = COUNTED, "/metrics/"
+"""Where strangers are refused before anything is done for them."""
+
 SCRAPED = "/metrics"
 
+SCRAPED_GPUS = "/metrics/gpus"
+
 SCRAPES = 4
-"""Answers to Prometheus at a time."""
+"""Answers to Prometheus at a time, at each of its two addresses: the first may be open to everybody, and crowded."""
 
 PAGES = 8
 """Answers at a time to all the rest, open to everybody; a browser asks for six files at once."""
@@ -84,7 +89,7 @@ class Crowd:
 
     As many wait up to `wait` seconds: a client that has its last byte asks again before the thread that sent it is
     through. Requests that are not `known` are not counted: the app refuses them before it works on them. Pages and
-    scrapes have rooms of their own, where nobody waits. An answer without a place is not waited for either: it is
+    both scrapes have rooms of their own, where nobody waits. An answer without a place is not waited for either: it is
     small, and its client has not taken those before it when there is no room for it.
     """
 
@@ -92,14 +97,14 @@ class Crowd:
         self, app: "WSGIApplication", most: int, known: "Callable[[WSGIEnvironment], bool]", wait: float
     ) -> None:
         self._app, self._room, self._known, self._wait = app, Room(most), known, wait
-        self._pages, self._scrapes = Room(PAGES), Room(SCRAPES)
+        self._pages, self._scrapes = Room(PAGES), {path: Room(SCRAPES) for path in (SCRAPED, SCRAPED_GPUS)}
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer; the room is given back when the server closes the answer, or when there is none."""
         path = environ["PATH_INFO"]
         if path == UNCOUNTED:
             return self._app(environ, _lasting(environ, start_response))
-        if path in PROBES or (path.startswith(COUNTED) and not self._known(environ)):
+        if path in PROBES or (path.startswith(GUARDED) and not self._known(environ)):
             return self._app(_at_once(environ), start_response)
         room, wait = self._room_of(path)
         if not room.enter(wait):
@@ -110,7 +115,7 @@ class Crowd:
     def _room_of(self, path: str) -> tuple[Room, float]:
         if path.startswith(COUNTED):
             return self._room, self._wait
-        return (self._scrapes if path.startswith(SCRAPED) else self._pages), 0.0
+        return self._scrapes.get(path, self._pages), 0.0
 
     def _inside(
         self, environ: "WSGIEnvironment", start_response: "StartResponse", leave: Callable[[], None]
@@ -150,4 +155,9 @@ def is_beyond(environ: "WSGIEnvironment") -> bool:
 def refuse_beyond(environ: "WSGIEnvironment", retry_after: int) -> None:
     """Raise the problem of a request that was marked."""
     if is_beyond(environ):
-        raise Problem(503, *BUSY, headers={"Retry-After": str(retry_after)})
+        raise refusal(retry_after)
+
+
+def refusal(retry_after: int) -> Problem:
+    """The problem; seconds until it may be tried again."""
+    return Problem(503, *BUSY, headers={"Retry-After": str(retry_after)})

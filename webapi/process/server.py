@@ -83,7 +83,8 @@ def serve(
     settings = {
         "bind": f"fd://{listener.detach()}",
         "workers": workers,
-        "threads": 2 * threads + PAGES + SCRAPES + SPARE + options.streams,  # as many may wait for room
+        # As many requests may wait for room; scrapes have two.
+        "threads": 2 * threads + PAGES + 2 * SCRAPES + SPARE + options.streams,
         "graceful_timeout": int(grace),
         "worker_class": type(
             "ApiWorker",

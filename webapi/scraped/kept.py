@@ -3,10 +3,14 @@
 What does not live here: how many those are (`webapi.process.crowd`), the text (`telemetry.runtime.exposition`).
 """
 
+import threading
 import time
+from collections.abc import Callable
 
 FOR = 5.0
 """Seconds for which a text may stand for a newer one."""
+MEANWHILE = 15.0
+"""Seconds for which it may while one is being made: a look at what hangs takes its time."""
 OPEN_METRICS = "application/openmetrics-text"
 
 Text = tuple[bytes, str]
@@ -16,16 +20,31 @@ Text = tuple[bytes, str]
 class Kept:
     """One text for each of the two formats."""
 
-    def __init__(self, lasts: float = FOR) -> None:
-        self._lasts = lasts
+    def __init__(self, lasts: float = FOR, meanwhile: float = MEANWHILE) -> None:
+        self._lasts, self._meanwhile = lasts, meanwhile
         self._texts: dict[bool, tuple[float, Text]] = {}
+        self._making = threading.Lock()
 
     def keep(self, text: Text) -> Text:
         """Have this one for those who come next."""
         self._texts[OPEN_METRICS in text[1]] = time.monotonic(), text
         return text
 
-    def lately(self, accept: str | None) -> Text | None:
-        """The last one in the format that is asked for; None when it is too old, or there is none."""
+    def lately(self, accept: str | None, make: Callable[[], Text]) -> Text | None:
+        """The last one in the format that is asked for. One that is too old is made anew, by one thread at a time.
+
+        Strangers may ask for one format and Prometheus for the other, or keep all places for long. None when there was
+        none lately and another thread is at it.
+        """
+        if found := self._younger(accept, self._lasts):
+            return found
+        if not self._making.acquire(blocking=False):
+            return self._younger(accept, self._meanwhile)
+        try:
+            return self.keep(make())
+        finally:
+            self._making.release()
+
+    def _younger(self, accept: str | None, age: float) -> Text | None:
         at, text = self._texts.get(OPEN_METRICS in (accept or ""), (0.0, None))
-        return text if time.monotonic() - at < self._lasts else None
+        return text if time.monotonic() - at < age else None

@@ -151,10 +151,10 @@ def test_of_what_is_away_only_that_is_told_and_of_the_other_all(
 
 
 @pytest.mark.parametrize(("lasts", "told"), [(60.0, True), (0.0, False)])
-def test_when_a_look_fails_the_last_one_is_shown_for_a_while(
+def test_when_a_look_fails_the_last_one_is_shown_for_a_while_but_for_counters(
     database: Database, proxies: list[Proxy], lasts: float, told: bool
 ) -> None:
-    fill(database, [Reading(gpu("a", 0), now(), TEMP, 1)])
+    fill(database, [Reading(gpu("a", 0), now(), metric, 1) for metric in (TEMP, ENERGY)])
     proxies.append(proxy := Proxy(port_of(database.reader)))
     pool = Pool(url=through(database.reader, proxy.port), size=1, wait=0.3)
     page = Page(Current(pool=pool, most=9), keep=0.0, lasts=lasts)
@@ -162,9 +162,15 @@ def test_when_a_look_fails_the_last_one_is_shown_for_a_while(
     def text() -> bytes:
         return b"".join(unpacked(page.packed(timestamps=False)))
 
-    eventually(lambda: b"telemetry_gpus_up 1\n" in text(), "a connection in time")
+    def shown() -> tuple[bool, ...]:
+        found = text()
+        return tuple(name in found for name in (b"telemetry_gpus_up 1\n", b"GPU_TEMP{", ENERGY.encode()))
+
+    eventually(lambda: shown() == (True, True, True), "a connection in time")
     proxy.cut()
-    assert ((TEMP.encode() + b"{" in text()), b"telemetry_gpus_up %d\n" % told in text()) == (told, True)
+    assert shown() == (told, told, False), "another process may have shown a higher one since"
+    proxy.heal()
+    eventually(lambda: shown() == (True, True, True), "the next look")
     pool.close()
 
 
@@ -315,8 +321,24 @@ def test_a_gpu_has_a_series_for_each_code_that_its_exporter_counts(api: Api, dat
         return Reading(gpu("a", 0), time, name, value, Workload("", "", "", labels))
 
     fill(database, [coded('{"xid":"79"}', 1), coded('{"xid":"31"}', 2), coded('{"xid":"31","job":"b"}', 3, at - 9)])
+    older = [Workload("c", "job-1", "ml", f'{{"xid":"79","{label}":"1"}}') for label in ("pod_uid", "DCGM_FI_DRIVER")]
+    fill(database, [Reading(gpu("a", 0), at - 99 * SECOND, name, 9, workload) for workload in older])
     found = scraped(api, "/metrics/gpus")[name]
-    assert {dict(labels)["xid"]: value for labels, value in found.items()} == {"79": 1, "31": 2}
+    assert sorted((dict(labels)["xid"], value) for labels, value in found.items()) == [("31", 2), ("79", 1)]
+
+
+def test_a_gpu_that_is_called_otherwise_than_before_is_one_series_of_each_metric(api: Api, database: Database) -> None:
+    at = now()
+    old, new = gpu("node-1.local", 0, uuid="GPU-x"), gpu("node-1", 0, uuid="GPU-x")
+    whole = new._replace(labels='{"GPU_I_ID":"","GPU_I_PROFILE":""}')
+    fill(database, [Reading(old, at - 60 * SECOND, metric, 300) for metric in (POWER, TEMP)])
+    fill(database, [Reading(new, at - SECOND, POWER, 310), Reading(whole, at, POWER, 320)])
+    text = api.client.get("/metrics/gpus").text
+    assert [line.split("{")[1] for line in text.splitlines() if line.startswith((POWER, TEMP))] == [
+        'gpu="0",UUID="GPU-x",device="nvidia0",modelName="NVIDIA H100 80GB HBM3",'
+        f'Hostname="{host}",container="",pod="",namespace=""}} {value:.1f}'
+        for host, value in (("node-1.local", 300), ("node-1", 320))
+    ]
 
 
 SEEN = "telemetry_gpu_last_seen_timestamp_seconds"

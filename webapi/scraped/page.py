@@ -32,17 +32,23 @@ class Page:
         self._good: tuple[float, Fleetwide] | None = None
         self._lock = threading.Lock()
         self._labels = text.Labels()
-        self._made: dict[bool, tuple[Fleetwide, bytes]] = {}
+        self._made: dict[tuple[bool, bool], tuple[Fleetwide, bytes]] = {}
 
     def packed(self, *, timestamps: bool) -> bytes:
-        """The text; when the database has not answered for a while, one that says so."""
+        """The text; when the database has not answered for a while, one that says so.
+
+        A look that is shown because there is no newer one has no counters: beside those of other processes, which have
+        a newer one, they would go back, and a rate would take that for all that was ever counted.
+        """
         found = self._glance.ask()()
         with self._lock:  # one text is made at a time
             if (look := self._lately(found)) is None:
                 return _packed([text.away()])
-            made = self._made.get(timestamps)
-            if made is None or made[0] is not look:
-                made = self._made[timestamps] = look, _packed(text.page(look, self._labels, timestamps=timestamps))
+            how = timestamps, found is look
+            if (made := self._made.get(how)) is None or made[0] is not look:
+                parts = text.page(look, self._labels, timestamps=timestamps, counters=found is look)
+                made = look, _packed(parts)
+                self._made = {how: made, **{other: one for other, one in self._made.items() if one[0] is look}}
             return made[1]
 
     def _lately(self, look: Fleetwide | None) -> Fleetwide | None:

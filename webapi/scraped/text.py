@@ -34,6 +34,10 @@ OWN = frozenset(
 PLACE = ("container", "pod", "namespace")
 """Told where they are empty too: with honor_labels Prometheus else puts those of the API's own pod in their place."""
 _NOWHERE = b',container="",pod="",namespace=""'
+_NO_CODE = frozenset(("pod_uid", "pod_name", "pod_namespace", "container_name", "hpc_job", "vgpu"))
+"""Labels that say who has the GPU, beside those of `OWN`: with the next job a code that was counted is no other one."""
+_FIELD = "DCGM_FI_"
+"""How labels begin that dcgm-exporter takes from fields, as the driver's version: no codes either."""
 
 _UP, _SEEN, _SERIES, _READ = GPUS
 
@@ -56,18 +60,24 @@ class Labels:
         return self._gpus, self._workloads
 
 
-def page(look: Fleetwide, labels: Labels, *, timestamps: bool) -> Iterator[bytes]:
-    """The text, in parts. With `timestamps` each value carries the time of its reading."""
+def page(look: Fleetwide, labels: Labels, *, timestamps: bool, counters: bool = True) -> Iterator[bytes]:
+    """The text, in parts. With `timestamps` each value carries the time of its reading.
+
+    Without `counters` of none: of an old look, beside new ones of other processes, they would seem to begin anew.
+    """
     gpus, workloads = labels.of(look)
     known = look.values.chosen(np.isin(look.values.gpu, list(gpus)))
-    by_name, others = _by_name(look.metrics)
+    (by_name, others), boards = _by_name(look.metrics), _boards(look.gpus)
     exported = 0
     for name, metrics in by_name.items():
         if not len((found := known.chosen(np.isin(known.metric, list(metrics)))).time):
             continue
-        values = _of_one(found, metrics, _told(found, workloads) if name.startswith(APART) else None)
+        about = next(iter(metrics.values()))
+        if about.kind == "counter" and not counters:
+            continue
+        values = _of_one(found, metrics, boards, _codes(found, look.workloads) if name.startswith(APART) else None)
         exported += len(values.time)
-        yield _head(name, next(iter(metrics.values())))
+        yield _head(name, about)
         yield _lines(name.encode(), values, gpus, workloads, timestamps)
     yield from _seen(look, gpus)
     yield from _about(look, exported, int(np.isin(known.metric, others).sum()))
@@ -86,7 +96,7 @@ def gpu_labels(row: GpuRow) -> bytes:
         "device": row.device,
         "modelName": row.model_name,
         "Hostname": row.hostname,
-        **{name: row.labels[name] for name in ("GPU_I_ID", "GPU_I_PROFILE") if name in row.labels},
+        **{name: row.labels[name] for name in ("GPU_I_ID", "GPU_I_PROFILE") if row.labels.get(name)},
     }
     return _labels(named.items())
 
@@ -96,9 +106,13 @@ def workload_labels(workload: Workload) -> bytes:
 
     Empty texts are left out, as Prometheus takes both for the same; but not those of `PLACE`.
     """
-    own = {name: text for name, text in workload.labels.items() if name not in OWN and _LABEL.fullmatch(name)}
     place = zip(PLACE, (workload.container, workload.pod, workload.namespace), strict=True)
-    return b"," + _labels([*place, *((name, text) for name, text in own.items() if text)])
+    return b"," + _labels([*place, *_own(workload)])
+
+
+def _own(workload: Workload) -> list[tuple[str, str]]:
+    named = workload.labels.items()
+    return [(name, text) for name, text in named if text and name not in OWN and _LABEL.fullmatch(name)]
 
 
 def _by_name(metrics: Mapping[int, MetricRow]) -> tuple[dict[str, dict[int, MetricRow]], list[int]]:
@@ -123,22 +137,45 @@ def _name(called: str) -> str:
     return f"_{name}" if not name or name[0].isdigit() or _TAKEN.match(name) else name
 
 
-def _told(values: Values, workloads: Mapping[int, bytes]) -> NDArray[np.int64]:
-    """For each value a number that those have in common whose workloads are told alike: they are one series."""
-    numbers: dict[bytes, int] = {}
-    return np.array([numbers.setdefault(workloads.get(w, _NOWHERE), w) for w in values.workload.tolist()], np.int64)
+def _board(row: GpuRow) -> tuple[str, str]:
+    """What a GPU, or MIG instance, is known by wherever it is."""
+    return row.id, row.labels.get("GPU_I_ID", "")
 
 
-def _of_one(values: Values, metrics: Mapping[int, MetricRow], told: NDArray[np.int64] | None = None) -> Values:
-    """One name's values in the unit of that name, the newest of each GPU, and of each number that is `told`."""
-    told = np.zeros_like(values.gpu) if told is None else told
+def _boards(gpus: Mapping[int, GpuRow]) -> dict[int, int]:
+    """For each number one that all have in common that are the same board, at another place or by another name."""
+    first: dict[tuple[str, str], int] = {}
+    return {number: first.setdefault(_board(row), number) for number, row in gpus.items()}
+
+
+def _codes(values: Values, workloads: Mapping[int, Workload]) -> NDArray[np.int64]:
+    """For each value a number that those have in common that count the same code, whoever had the GPU."""
+    first: dict[frozenset[tuple[str, str]], int] = {}
+    known = {w: first.setdefault(_code(workloads.get(w)), w) for w in np.unique(values.workload).tolist()}
+    return np.array([known[w] for w in values.workload.tolist()], np.int64)
+
+
+def _code(workload: Workload | None) -> frozenset[tuple[str, str]]:
+    named = _own(workload) if workload else []
+    return frozenset((name, text) for name, text in named if name not in _NO_CODE and not name.startswith(_FIELD))
+
+
+def _of_one(
+    values: Values,
+    metrics: Mapping[int, MetricRow],
+    boards: Mapping[int, int],
+    codes: NDArray[np.int64] | None = None,
+) -> Values:
+    """One name's values in the unit of that name, the newest of each board, and of each code where there are."""
+    codes = np.zeros_like(values.gpu) if codes is None else codes
     factors = np.ones(max(metrics) + 1)
     factors[list(metrics)] = [metric.factor for metric in metrics.values()]
     values = values._replace(value=values.value * factors[values.metric])
-    order = np.lexsort((values.time, told, values.gpu))
-    gpu, told = values.gpu[order], told[order]
+    board = np.array([boards[gpu] for gpu in values.gpu.tolist()], np.int64)
+    order = np.lexsort((values.time, codes, board))
+    board, codes = board[order], codes[order]
     last = np.ones(len(order), np.bool_)
-    last[:-1] = (gpu[1:] != gpu[:-1]) | (told[1:] != told[:-1])
+    last[:-1] = (board[1:] != board[:-1]) | (codes[1:] != codes[:-1])
     return values.chosen(order[last])
 
 
@@ -166,7 +203,7 @@ def _seen(look: Fleetwide, labels: Mapping[int, bytes]) -> Iterator[bytes]:
     """Of each GPU and MIG instance the place where it was last: it is not missing at those before, it moved."""
     latest: dict[tuple[str, str], tuple[float, int]] = {}
     for number, row in look.gpus.items():
-        key, at = (row.id, row.labels.get("GPU_I_ID", "")), (look.seen[number], number)
+        key, at = _board(row), (look.seen[number], number)
         latest[key] = max(at, latest.get(key, at))
     found = [(at, labels[number]) for at, number in latest.values()]
     return _family(_SEEN, [b"%.3f" % at for at, _ in found], [text for _, text in found])

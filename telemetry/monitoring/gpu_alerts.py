@@ -1,7 +1,8 @@
 """The alerts of GPUs, from the API's `/metrics/gpus`: what DCGM said last of each board.
 
 Every API pod tells the same, and a MIG board has a series for each instance: the largest counts, once for each board.
-What a source does not export is absent, and fires nothing. A board is told by host and number: there one can go.
+What a source does not export is absent, and fires nothing. A board is told by host and number, where one can go, and by
+its uuid: numbers may be given anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ _SEEN = f'telemetry_gpu_last_seen_timestamp_seconds{{Hostname!=""}} < time() + {
 """A GPU of which no host is known is at no place where one could go and look: that of `helm test` is such.
 Its namespace is the API's, and tells pipelines apart that one Prometheus watches: each is compared with itself.
 Times of the future tell nothing of now, and would hide what is silent."""
+_PLACE = "namespace, Hostname, gpu"
+_TAKEN = f"count by (namespace, Hostname) (time() - max by ({_PLACE}) ({_SEEN}) < {limit.GPU_SILENCE:g})"
+"""How many numbers of a host are told of. A host that starts without a board numbers the others anew, so that one
+stands at the number of each but the last: then there are fewer numbers than there were within a day, and the board that
+is told of no more is the one that is missing. One that was replaced leaves as many, however short both were told of.
+"""
 _NOW = "0m"
 """What a board says of a fault stays until it is reset: there is nothing to wait for."""
 
@@ -121,14 +128,20 @@ GPUS: Final = (
         "TelemetryGpuMissing",
         "critical",
         f"""
-        time() - max by (namespace, Hostname, gpu) ({_SEEN}) > {limit.GPU_SILENCE:g}
+        time() - topk by ({_PLACE}) (1, max by ({_PLACE}, UUID) ({_SEEN})) > {limit.GPU_SILENCE:g}
         and on (namespace, Hostname)
         time() - max by (namespace, Hostname) ({_SEEN}) < {limit.GPU_SILENCE:g}
+        or
+        time() - max by ({_PLACE}, UUID) ({_SEEN}) > {limit.GPU_SILENCE:g}
+        and on (namespace, Hostname)
+        {_TAKEN} < max_over_time(({_TAKEN})[1d:1h])
+        unless on (namespace, Hostname)
+        time() - max by ({_PLACE}) ({_SEEN}) > {limit.GPU_SILENCE:g}
         """,
         limit.USUAL,
-        "{{ $labels.Hostname }}, GPU {{ $labels.gpu }} was last heard of {{ $value | humanizeDuration }} ago; "
-        "its host goes on.",
-        "Look at the host with `nvidia-smi -L` and `dmesg | grep -i xid`: it may have fallen off the bus.",
+        f"{_WHO} was last heard of {{{{ $value | humanizeDuration }}}} ago; its host goes on.",
+        "Look at the host with `nvidia-smi -L` for the uuid (another board may have its number now), and at "
+        "`dmesg | grep -i xid`: it may have fallen off the bus.",
     ),
     Alert(
         "TelemetryHostStale",

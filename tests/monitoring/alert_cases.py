@@ -76,6 +76,19 @@ def seen(host: str, gpu: int, values: str, uuid: str = "") -> dict[str, str]:
     return {f'{SEEN}{{Hostname="{host}",gpu="{gpu}",UUID="{uuid or f"{host}-{gpu}"}",instance="a"}}': values}
 
 
+def renumbered(boards: int, dead: int) -> dict[str, str]:
+    """A host whose board dies at minute 5; at 8 it is back without it, and each is told at its new number alone."""
+    told = {}
+    for n in range(boards):
+        if n == dead:
+            told |= seen("node-7", n, STOPS, f"U{n}")
+        elif n < dead:
+            told |= seen("node-7", n, "0+60x60", f"U{n}")
+        else:
+            told |= seen("node-7", n, "0+60x8 stale", f"U{n}") | seen("node-7", n - 1, "_x9 540+60x51", f"U{n}")
+    return told
+
+
 def reasons(*masks: int) -> dict[str, str]:
     """A board for each mask."""
     return {f'{REASONS}{{gpu="{mask}",Hostname="node-7"}}': f"{mask}+0x50" for mask in masks}
@@ -356,7 +369,26 @@ GPU = [
          f"{SAID} is slowed down by its power limit 100% of the time.", WHO, title="told by the power brake alone"),
     quiet("TelemetryGpuPowerThrottling", "the power cap is daily life", reasons(1, 4, 5, 16), 40),
     Case("TelemetryGpuMissing", LIVE | seen("node-7", 0, "0+60x60") | seen("node-7", 3, "0+60x5 300+0x24 1860+60x29"),
-         (16, 30), (10, 15, 31), "node-7, GPU 3 was last heard of 11m 0s ago; its host goes on.", PLACE),
+         (16, 30), (10, 15, 31), "node-7, GPU 3 (node-7-3) was last heard of 11m 0s ago; its host goes on.",
+         {**PLACE, "UUID": "node-7-3"}),
+    Case("TelemetryGpuMissing", LIVE | renumbered(8, 3), (16, 60), (5, 15),
+         "node-7, GPU 3 (U3) was last heard of 11m 0s ago; its host goes on.", {**PLACE, "UUID": "U3"},
+         title="its host was restarted, and the others are numbered anew"),
+    Case("TelemetryGpuMissing", LIVE | renumbered(8, 7), (16, 60), (5, 15),
+         "node-7, GPU 7 (U7) was last heard of 11m 0s ago; its host goes on.",
+         {"Hostname": "node-7", "gpu": "7", "UUID": "U7"}, title="its host was restarted, and it was the last"),
+    Case("TelemetryGpuMissing",
+         LIVE | renumbered(8, 3) | seen("node-7", 7, "_x29 1740+60x30", "new"), (16, 28), (15, 30),
+         "node-7, GPU 3 (U3) was last heard of 11m 0s ago; its host goes on.", {**PLACE, "UUID": "U3"},
+         title="its host was restarted, until a new one was built in"),
+    Case("TelemetryGpuMissing",
+         LIVE | seen("node-7", 0, "0+0x60", "old") | seen("node-7", 0, "0+60x60", "new") | seen("node-7", 3, STOPS),
+         (16, 40), (5, 15), "node-7, GPU 3 (node-7-3) was last heard of 11m 0s ago; its host goes on.",
+         {**PLACE, "UUID": "node-7-3"}, title="and not another, that was replaced"),
+    quiet("TelemetryGpuMissing", "all boards of a host are replaced at once",
+          LIVE | {name: values for n in range(8)
+                  for name, values in (seen("node-7", n, "0+60x5 300+0x54", f"old-{n}")
+                                       | seen("node-7", n, "_x7 420+60x53", f"new-{n}")).items()}, 6, 8, 16, 40),
     quiet("TelemetryGpuMissing", "another board stands in its place",
           LIVE | seen("node-7", 0, "0+60x60") | seen("node-7", 3, STOPS) | seen("node-7", 3, "0+60x60", "new")),
     quiet("TelemetryGpuMissing", "nothing is heard of anybody", seen("node-1", 0, STOPS) | seen("node-7", 3, STOPS)),

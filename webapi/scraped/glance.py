@@ -20,7 +20,8 @@ class _Flight(Generic[Found]):
     """One look, under way or over."""
 
     def __init__(self, patience: float) -> None:
-        self._until = time.monotonic() + patience
+        self.began = time.monotonic()
+        self._until = self.began + patience
         self._over = threading.Event()
         self._found: Found | None = None
 
@@ -36,7 +37,8 @@ class _Flight(Generic[Found]):
 
 
 class Glance(Generic[Found]):
-    """Gives what `look` finds. One look at a time, in a thread of its own; what it found is good for `keep` seconds.
+    """Gives what `look` finds. One look at a time, in a thread of its own; what it found is good for `keep` seconds
+    after it began: it may be as old as that.
 
     One that takes longer than `patience` seconds is not waited for, by whoever asks, and no other is begun until it is
     over: what hangs costs one thread.
@@ -57,8 +59,16 @@ class Glance(Generic[Found]):
             if self._last is not None and time.monotonic() - self._last[0] < self._keep:
                 found = self._last[1]
                 return lambda: found
-            flight = self._flight = _Flight[Found](self._patience)
-        threading.Thread(target=self._fly, args=(flight,), name="glance", daemon=True).start()
+            return self._begin()
+
+    def _begin(self) -> Callable[[], Found | None]:
+        flight = _Flight[Found](self._patience)
+        try:
+            threading.Thread(target=self._fly, args=(flight,), name="glance", daemon=True).start()
+        except RuntimeError as error:  # there are too many: another scrape may get one
+            log_event(log, logging.WARNING, self._sentence, error=error)
+            return lambda: None
+        self._flight = flight  # not before: without a thread nobody would take it back
         return flight.wait
 
     def _fly(self, flight: _Flight[Found]) -> None:
@@ -70,5 +80,5 @@ class Glance(Generic[Found]):
         finally:
             with self._lock:
                 self._flight = None
-                self._last = None if found is None else (time.monotonic(), found)
+                self._last = None if found is None else (flight.began, found)
             flight.land(found)

@@ -76,9 +76,14 @@ def seen(host: str, gpu: int, values: str, uuid: str = "") -> dict[str, str]:
     return {f'{SEEN}{{Hostname="{host}",gpu="{gpu}",UUID="{uuid or f"{host}-{gpu}"}",instance="a"}}': values}
 
 
+def coded(code: int, values: str) -> dict[str, str]:
+    """The last XID as dcgm-exporter labels it: another code is another series."""
+    return board(XID, values, f'{BOARD},err_code="{code}",err_msg="{code}, in words"')
+
+
 def renumbered(boards: int, dead: int) -> dict[str, str]:
     """A host whose board dies at minute 5; at 8 it is back without it, and each is told at its new number alone."""
-    told = {}
+    told: dict[str, str] = {}
     for n in range(boards):
         if n == dead:
             told |= seen("node-7", n, STOPS, f"U{n}")
@@ -323,11 +328,20 @@ ENDS = [
 GPU = [
     Case(
         "TelemetryGpuXidCritical",
+        coded(0, "0+0x5 stale _x9 0+0x25") | coded(79, "_x6 79+0x9 stale"),
+        (6, 15, 30),
+        (5, 31),
+        f"{SAID}: XID 79, GPU has fallen off the bus.",
+        {**WHO, "xid": "79"},
+    ),
+    Case(
+        "TelemetryGpuXidCritical",
         board(XID, "0+0x5 79+0x9 0+0x25"),
         (6, 15, 30),
         (5, 31),
         f"{SAID}: XID 79, GPU has fallen off the bus.",
         {**WHO, "xid": "79"},
+        title="by an exporter that does not label it",
     ),
     Case(
         "TelemetryGpuXidWarning",

@@ -188,15 +188,15 @@ class Worker:
             self._settle_together(batch, [parcel])
 
     def _store(self, parcels: Sequence[Parcel]) -> list[Standing]:
-        with self.metrics.transaction_seconds.time():
-            standings = self.writer.commit([parcel.block for parcel in parcels])
-        self.metrics.transactions.inc()
+        began = time.monotonic()
+        standings = self.writer.commit([parcel.block for parcel in parcels])
+        self.metrics.committed(time.monotonic() - began)
         return standings
 
     def _store_replayed(self, parcel: Parcel, dead_id: int) -> Standing:
-        with self.metrics.transaction_seconds.time():
-            standing = self.writer.commit_replayed(parcel.block, dead_id)
-        self.metrics.transactions.inc()
+        began = time.monotonic()
+        standing = self.writer.commit_replayed(parcel.block, dead_id)
+        self.metrics.committed(time.monotonic() - began)
         return standing
 
     def _conclude(self, batch: Batch, parcel: Parcel, standing: Standing) -> None:

@@ -28,6 +28,9 @@ REASONS = frozenset(
 has a column for each metric, and names them."""
 OTHER = "other"
 
+KINDS = ("outage", "conflict", "data")
+"""What a transaction fails of: the database is away, another session is in the way, what is to be stored is refused."""
+
 
 def new_registry() -> CollectorRegistry:
     """Give an empty registry, for rooms that may not import prometheus_client.
@@ -160,8 +163,15 @@ class CollectorMetrics(RoleMetrics):
         self.transaction_seconds = self.histogram("transaction_seconds")
         self.publish_to_stored_seconds = self.histogram("publish_to_stored_seconds")
         self.write_errors = self.counter("write_errors")
+        for kind in KINDS:  # from 0 on, as above
+            self.write_errors.labels(kind=kind)
         self.breaker_open = self.gauge("breaker_open")
         self.queue_disconnects = self.counter("queue_disconnects")
+
+    def committed(self, seconds: float) -> None:
+        """Count a transaction. Not one that failed: a database that refuses at once would pass for a fast one."""
+        self.transactions.inc()
+        self.transaction_seconds.observe(seconds)
 
 
 class ApiMetrics(RoleMetrics):

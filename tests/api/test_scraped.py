@@ -243,6 +243,9 @@ def test_a_role_has_fewer_than_300_series(role: type[StreamerMetrics] | type[Col
         metrics.rejected(["value 'x' is not a finite number", "11 fields where the header has 12"])
         assert metrics.snapshot()["rows_rejected"] == 1_002
         assert reasons(metrics) == before
+    else:
+        errors = next(iter(metrics.write_errors.collect())).samples
+        assert {one.labels["kind"]: one.value for one in errors} == {"outage": 0, "conflict": 0, "data": 0}
     assert sum(len(family.samples) for family in metrics.registry.collect()) < 100
 
 

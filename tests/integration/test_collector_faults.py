@@ -110,6 +110,9 @@ def test_an_outage_longer_than_the_lease_holds_the_batch_and_spends_no_attempt(
     until(lambda: running.ready)
     assert running.health.liveness().ok
     assert "database can be used again" in caplog.text
+    counted = running.metrics.snapshot()
+    assert counted["write_errors"] > 0
+    assert counted["transaction_seconds_count"] == counted["transactions"], "those that failed took no time"
 
 
 def test_an_idle_collector_is_unready_while_its_database_is_away(collecting: Collecting) -> None:

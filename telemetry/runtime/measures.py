@@ -58,7 +58,9 @@ STREAMER = _of(
     "telemetry_streamer_",
     _gauge("build_info", _BUILD, "version"),
     _gauge("ready", _READY, "check"),
-    _counter("rows_read", "Readings taken from the source: flat while the queue is not full means a stuck source."),
+    _counter(
+        "rows_read", "Readings taken from the source and handed on: flat while the queue has room means a stuck source."
+    ),
     _counter("rows_blank", "Readings with DCGM's 'no value': a rise means that a field is not supported by a GPU."),
     _counter(
         "rows_rejected", "Readings that cannot be used, by reason: should stay at 0; the rows are kept.", "reason"
@@ -67,7 +69,10 @@ STREAMER = _of(
     _counter("rows_dead", "Readings dead-lettered because no streamer could publish them: any wants a look."),
     _gauge("pending_rows", "Readings reserved and not handed over yet: stays high while the queue has no room."),
     _counter("blocks_published", "Messages handed to the queue: rows over blocks is the size of a message."),
-    _counter("blocks_republished", "Messages published again: a rise means a died streamer or a queue that lost data."),
+    _counter(
+        "blocks_republished",
+        "Messages that replace lost ones, or a streamer's that ended: a rise outside a rollout wants a look.",
+    ),
     _counter("blocks_split", "Blocks cut because a message would be too large: a rise means --block-rows is too high."),
     _histogram("block_rows", "Readings of a block: small ones at a full queue mean that pressure halves them.", _ROWS),
     _histogram("block_bytes", "Bytes of a message: times the queue's capacity, this is Redis' memory.", _BYTES),

@@ -68,11 +68,11 @@ class Publishing:
         """
         self.metrics.pending_rows.set(reserved.rows)
         try:
-            self._publish(reserved)
+            self._publish(reserved, again=reserved.tries > 0)
         finally:
             self.metrics.pending_rows.set(0)
 
-    def _publish(self, reserved: Reservation) -> None:
+    def _publish(self, reserved: Reservation, *, again: bool) -> None:
         if reserved.tries >= MAX_TRIES:
             self._bury(reserved, f"{reserved.tries} streamers took these rows and none came to publish them")
             return
@@ -80,11 +80,10 @@ class Publishing:
         body = block.encode(self.max_bytes)
         self._row_bytes = max(len(body) / block.rows, FADING * self._row_bytes)
         if len(body) > self.max_bytes:
-            self._split(reserved, len(body))
+            self._split(reserved, len(body), again=again)
             return
-        self._count(block)
         if self._send(block, body):
-            self._published(block, len(body), again=reserved.tries > 0)
+            self._published(block, len(body), again=again)
         if reserved.tries:
             self.ledger.pardon(reserved.first_row)
 
@@ -127,8 +126,11 @@ class Publishing:
         with contextlib.suppress(StoreError):
             self.ledger.renew(block.first_row)
 
-    def _split(self, reserved: Reservation, size: int) -> None:
-        """Halve a block whose message would be too large, and publish both. One row alone cannot be halved."""
+    def _split(self, reserved: Reservation, size: int, *, again: bool) -> None:
+        """Halve a block whose message would be too large, and publish both. One row alone cannot be halved.
+
+        The second half is claimed from the ledger like a dead streamer's, but nobody had published it before.
+        """
         per = self.source.per_record
         keep = reserved.rows // 2 // per * per
         if not keep:
@@ -144,11 +146,11 @@ class Publishing:
         # Reading and encoding what is too large took a while of the lease, and each half may be cut again.
         self.health.turned()
         self.ledger.renew(reserved.first_row)
-        self._publish(Reservation(reserved.first_row, keep, reserved.time0, reserved.tries))
+        self._publish(Reservation(reserved.first_row, keep, reserved.time0, reserved.tries), again=again)
         self.health.turned()
         rest = self.ledger.claim([second])
         if rest is not None:
-            self._publish(rest)
+            self._publish(rest, again=again)
 
     def _bury(self, reserved: Reservation, reason: str) -> None:
         source = self.ledger.source
@@ -165,15 +167,15 @@ class Publishing:
         )
         if self.dead.bury(letter) is not Standing.STORED:
             return  # settled meanwhile: a message of it was in the queue after all
+        self.metrics.rows_read.inc(reserved.rows)
         self.metrics.rows_dead.inc(reserved.rows)
         log_event(log, logging.ERROR, "dead-lettered rows that cannot be published", id=letter.message_id, why=reason)
 
-    def _count(self, block: Block) -> None:
+    def _published(self, block: Block, size: int, *, again: bool) -> None:
+        """Count. What was read and not published is another streamer's to read, and to count."""
         self.metrics.rows_read.inc(block.rows)
         self.metrics.rows_blank.inc(block.blank)
         self.metrics.rejected(item.reason for item in block.rejected)
-
-    def _published(self, block: Block, size: int, *, again: bool) -> None:
         self.metrics.rows_published.inc(block.rows)
         self.metrics.blocks_published.inc()
         self.metrics.blocks_republished.inc(again)

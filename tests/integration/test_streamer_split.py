@@ -15,9 +15,11 @@ from telemetry.store.ledger import Ledger, Reservation
 from telemetry.streamer.publishing import ENVELOPE, MAX_TRIES, Publishing
 from telemetry.streamer.sources.csvfile import CsvSource
 from tests.fixtures.collectors import Collecting
+from tests.fixtures.ledger import a_block
 from tests.fixtures.pipeline import SAMPLE
 
 ROWS = 400
+COUNTED = "rows_read", "rows_blank", "rows_rejected", "rows_published", "blocks_published", "blocks_republished"
 
 
 @pytest.fixture
@@ -60,11 +62,33 @@ def test_a_block_that_is_too_large_is_published_in_the_halves_of_the_ledger(
         streamer.publish(reserved)
         counted = streamer.metrics.snapshot()
     assert queued(collecting) == [("s:0", 200), ("s:200", 200)]
-    names = ("blocks_split", "blocks_published", "block_rows_sum", "rows_read", "pending_rows")
-    assert [counted[name] for name in names] == [1, 2, ROWS, ROWS, 0]
+    names = ("blocks_split", "blocks_published", "blocks_republished", "block_rows_sum", "rows_read", "pending_rows")
+    assert [counted[name] for name in names] == [1, 2, 0, ROWS, ROWS, 0]
     sizes = sum(len(one.body) for one in collecting.topic.peek(20))
     assert counted["block_bytes_sum"] == sizes
     assert collecting.store.database.ask("SELECT first_row, rows FROM blocks ORDER BY 1") == [(0, 200), (200, 200)]
+
+
+def test_what_a_streamer_read_and_was_stopped_with_is_counted_by_the_one_that_publishes_it(
+    collecting: Collecting, source: CsvSource
+) -> None:
+    ledger = collecting.store.ledger()
+    collecting.publish(*(a_block("full", 4 * n) for n in range(collecting.topic.capacity)))
+    reserved = ledger.reserve(250)
+    assert reserved is not None
+    with publishing(collecting, source, ledger) as streamer:
+        streamer.stop.set("a rolling update")
+        streamer.publish(reserved)
+        counted = streamer.metrics.snapshot()
+        assert sum(counted[name] for name in COUNTED) == 0
+    collecting.redis.delete(collecting.topic.keys.stream, collecting.topic.keys.ids)
+    collecting.store.lapse()
+    taken_over = ledger.claim([0])
+    assert taken_over is not None
+    with publishing(collecting, source, ledger) as streamer:
+        streamer.publish(taken_over)
+        counted = streamer.metrics.snapshot()
+    assert [counted[name] for name in COUNTED] == [250, 24, 1, 250, 1, 1]
 
 
 def test_the_block_after_one_that_was_too_large_is_planned_to_fit(collecting: Collecting, source: CsvSource) -> None:
@@ -106,4 +130,6 @@ def test_rows_that_were_settled_meanwhile_are_not_called_dead(
         assert [record.message for record in caplog.records if "dead-lettered" in record.message] == []
         assert ledger.reserve(ROWS) == Reservation(ROWS, ROWS, None, 0)
         streamer.publish(Reservation(ROWS, ROWS, None, MAX_TRIES))
+        counted = streamer.metrics.snapshot()
+        assert (counted["rows_read"], counted["rows_dead"]) == (ROWS, ROWS)
         assert len([record for record in caplog.records if "dead-lettered" in record.message]) == 1

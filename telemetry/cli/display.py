@@ -8,8 +8,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -40,6 +41,8 @@ class Running:
     state: Path
     stream: str
     guarded: bool = False
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    """By process, where Prometheus finds what it tells of itself."""
 
 
 class Display:
@@ -124,7 +127,7 @@ class Display:
                 self._status = None
 
 
-def _addresses(running: Running) -> dict[str, str]:
+def _addresses(running: Running) -> dict[str, Any]:
     return {
         "tier": running.tier.value,
         "api": running.api,
@@ -135,6 +138,7 @@ def _addresses(running: Running) -> dict[str, str]:
         "redis_cli": running.queue.cli,
         "verify": running.verify,
         "state": str(running.state),
+        **({"metrics": {"api": f"{running.api}/metrics", **running.metrics}} if running.metrics else {}),
     }
 
 
@@ -142,12 +146,13 @@ def _banner(running: Running) -> str:
     gpu = f"{running.api}/api/v1/gpus/{running.gpu}"
     curl = 'curl -s -H "Authorization: Bearer $TOKEN"' if running.guarded else "curl -s"
     token = "        # TOKEN is what `telemetry token create` printed" if running.guarded else ""
+    metrics = "".join(f"\n  metrics   {url}   ({name})" for name, url in running.metrics.items())
     return f"""
 telemetry is up: {running.tier.title}
   API       {running.api}   (Swagger UI: {running.api}/swagger)
   database  {mask_secrets(running.database.reader).partition("?")[0]}   ({running.database.kind})
   queue     {running.queue.shown}   ({running.queue.kind})
-  state     {running.state}   (logs of every process: {running.state}/logs)
+  state     {running.state}   (logs of every process: {running.state}/logs){metrics}
 
 To paste into another terminal:
   {curl} {running.api}/api/v1/gpus{token}

@@ -145,14 +145,22 @@ def children(values: Values, database: Database, queue: Queue, csv: Path, api_po
         (c.LOG_LEVEL, c.LOG_FORMAT, *LOOKING, *API),
         {**database.reading, **queue.variables},
     )
+    streamers, collectors = _names(values)
+    told_each = _probed(values)
     specs = [
         *(
-            ChildSpec(f"streamer-{n}", _argv("stream"), streaming, order=STREAMERS_FIRST, once=values["once"])
-            for n in range(1, values["streamers"] + 1)
+            ChildSpec(name, _argv("stream"), streaming | told_each[name], order=STREAMERS_FIRST, once=values["once"])
+            for name in streamers
         ),
         *(
-            ChildSpec(f"collector-{n}", _argv("collect"), collecting, order=THEN_COLLECTORS, grace=values["lease"] + 5)
-            for n in range(1, values["collectors"] + 1)
+            ChildSpec(
+                name,
+                _argv("collect"),
+                collecting | told_each[name],
+                order=THEN_COLLECTORS,
+                grace=values["lease"] + 5,
+            )
+            for name in collectors
         ),
     ]
     if api_port is not None:
@@ -160,12 +168,43 @@ def children(values: Values, database: Database, queue: Queue, csv: Path, api_po
     return specs
 
 
-@contextmanager
-def free_port(host: str, wanted: int) -> Iterator[int]:
-    """`wanted` when it can be bound, for 0 a free one. ConfigError when it is taken.
+def health_ports(values: Values) -> dict[str, int]:
+    """Where each streamer and collector answers probes and scrapes: --health-port, and on from there; 0 for all if 0.
 
-    On Linux it is nobody else's until the end of the `with`: the API comes seconds later, and meanwhile whoever asks
-    for any free port could be given this one. The API may listen there beside us, because we do not.
+    Raises ConfigError when there are not so many ports.
+    """
+    first, names = values["health_port"], [name for names in _names(values) for name in names]
+    if first is None:
+        return {}
+    if first and first + len(names) - 1 > c.LAST_PORT:
+        raise ConfigError(
+            f"--{c.HEALTH_PORT.flag} {first}: {len(names)} processes need a port each; choose one up to "
+            f"{c.LAST_PORT - len(names) + 1}, or 0 for free ones"
+        )
+    return {name: first and first + number for number, name in enumerate(names)}
+
+
+def _names(values: Values) -> tuple[list[str], list[str]]:
+    """Of the streamers and of the collectors."""
+    streamers, collectors = (
+        [f"{role}-{number + 1}" for number in range(values[f"{role}s"])] for role in ("streamer", "collector")
+    )
+    return streamers, collectors
+
+
+def _probed(values: Values) -> dict[str, dict[str, str]]:
+    """By process, the variables that tell it where to answer probes and scrapes."""
+    ports, host = health_ports(values), {c.HEALTH_HOST.env: values["health_host"]}
+    told = {name: {**host, c.HEALTH_PORT.env: str(port)} for name, port in ports.items()}
+    return {name: told.get(name, {}) for names in _names(values) for name in names}
+
+
+@contextmanager
+def free_port(host: str, wanted: int, setting: Setting = c.API_PORT) -> Iterator[int]:
+    """`wanted` when it can be bound, for 0 a free one. ConfigError when it is taken, which names the setting.
+
+    On Linux it is nobody else's until the end of the `with`: who is to listen there comes seconds later, and meanwhile
+    whoever asks for any free port could be given this one. It may listen there beside us, because we do not.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -173,7 +212,7 @@ def free_port(host: str, wanted: int) -> Iterator[int]:
             probe.bind((host, wanted))
         except OSError as error:
             raise ConfigError(
-                f"--{c.API_PORT.flag} {wanted}: {error.strerror}; choose another port, or 0 for a free one"
+                f"--{setting.flag} {wanted}: {error.strerror}; choose another port, or 0 for a free one"
             ) from None
         port = int(probe.getsockname()[1])
         if sys.platform != "linux":  # a Mac lets nobody bind what is bound

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,11 +19,12 @@ from telemetry.cli.local import (
     answers,
     children,
     free_port,
+    health_ports,
     look_inside,
     start_database,
     start_queue,
 )
-from telemetry.cli.options import API, COLLECTOR, LOGS, QUEUE, STREAMER, Values, json_option, options
+from telemetry.cli.options import API, COLLECTOR, HEALTH, LOGS, QUEUE, STREAMER, Values, json_option, options
 from telemetry.cli.retain import rule_of
 from telemetry.cli.serving import OFF, tokens_of
 from telemetry.cli.stream import open_source, source_of, stream_of
@@ -31,6 +32,7 @@ from telemetry.cli.wiring import start_logs
 from telemetry.config import ConfigError
 from telemetry.embedded import FolderLock, Supervisor
 from telemetry.embedded.state import make_folder
+from telemetry.runtime.logs import mask_secrets
 from telemetry.runtime.stop import Stop, stop_on_signals
 from telemetry.store.accounts import Account, Accounts
 from telemetry.store.errors import StoreError, StoreUnavailable
@@ -52,19 +54,31 @@ Result = TypeVar("Result")
 
 @click.command()
 @options(
-    *STREAMER, c.STREAMERS, c.COLLECTORS, *COLLECTOR, *API, c.STATE, c.EMBEDDED_PG_BIN, c.DATABASE_URL, *QUEUE, *LOGS
+    *STREAMER,
+    c.STREAMERS,
+    c.COLLECTORS,
+    *COLLECTOR,
+    *API,
+    *HEALTH,
+    c.STATE,
+    c.EMBEDDED_PG_BIN,
+    c.DATABASE_URL,
+    *QUEUE,
+    *LOGS,
 )
 @json_option
 def up(as_json: bool, **values: Any) -> int:
     """Run everything on this machine: PostgreSQL, Redis, streamers, collectors and the API.
 
     Without URLs, embedded servers run under one state folder and go on where they were at the next start. With --once
-    the file is read exactly once, no API is started, and the last line printed is the reconciliation.
+    the file is read exactly once, no API is started, and the last line printed is the reconciliation. With
+    --health-port the streamers, then the collectors, answer probes and Prometheus there and on the ports that follow.
 
     \b
     telemetry up                                         the sample in a loop; API on port 8080
     telemetry up --csv export.csv --streamers 2 --collectors 2 --rate 20000
     telemetry up --once --csv export.csv --time source   the file once, with its own times
+    telemetry up --health-port 9101                      one streamer's metrics on 9101, the collector's on 9102
     telemetry up --database-url postgresql://me@db/telemetry --redis-url redis://queue:6379/0
     """
     start_logs({**values, "log_level": "warning"})
@@ -76,8 +90,11 @@ def up(as_json: bool, **values: Any) -> int:
     _check(values)
     if not open_source(source, stop):
         return 1 if values["once"] else 0
-    with nullcontext() if values["once"] else free_port(values["api_host"], values["api_port"]) as port:
-        return _supervise(values, source, port, stop, as_json)
+    with ExitStack() as kept:
+        for one in filter(None, health_ports(values).values()):
+            kept.enter_context(free_port(values["health_host"], one, c.HEALTH_PORT))
+        api = None if values["once"] else kept.enter_context(free_port(values["api_host"], values["api_port"]))
+        return _supervise(values, source, api, stop, as_json)
 
 
 def _supervise(values: Values, source: CsvSource, port: int | None, stop: Stop, as_json: bool) -> int:
@@ -126,7 +143,7 @@ class _Run:
 
     def run(self) -> int:
         """The exit code."""
-        self.display.step("starting PostgreSQL and Redis")
+        self.display.step(_servers(self.values))
         database = start_database(self.supervisor, self.state, self.values)
         queue = start_queue(self.supervisor, self.state, self.values, self._topic("redis://localhost").keys.stream)
         self._check_queue(queue)
@@ -216,6 +233,11 @@ class _Run:
             state=self.state,
             stream=self.stream,
             guarded=self.values["api_tokens"] not in (None, "", OFF),
+            metrics={
+                name: f"{address(self.values['health_host'], port)}/metrics"
+                for name, port in health_ports(self.values).items()
+                if port
+            },
         )
         self.display.banner(running)
         self.display.rates(_quietly(topic.stats), self.supervisor.pids())
@@ -241,6 +263,16 @@ class _Run:
         block = self.source.block("example", 0, min(self.source.length, 50 * self.source.per_record), 0)
         first = block.gpus[0] if block.gpus else None
         return "" if first is None else first.uuid or f"{first.hostname}:{first.gpu_id}"
+
+
+def _servers(values: Values) -> str:
+    """Which servers are started, and which ones that are there are used: by a variable left in a shell, perhaps."""
+    starts, uses = [], []
+    for name, setting in (("PostgreSQL", c.DATABASE_URL), ("Redis", c.REDIS_URL)):
+        url = values[setting.flag.replace("-", "_")]
+        starts.extend([] if url else [name])
+        uses.extend([f"using {mask_secrets(url).partition('?')[0]} (--{setting.flag} or {setting.env})"] if url else [])
+    return "; ".join([*([f"starting {' and '.join(starts)}"] if starts else []), *uses])
 
 
 def _sound(account: Account | None) -> bool:

@@ -173,11 +173,15 @@ def test_servers_that_are_not_there_end_a_command_and_are_waited_for_by_a_role(
 
 def test_a_port_in_use_is_told_with_its_flag(run: Run, pipeline: Pipeline, tmp_path: Path) -> None:
     taken = pipeline.redis.port
-    begun = {
-        "--api-port": run.begin("up", "--csv", SAMPLE, "--state", tmp_path / "state", "--api-port", taken),
-        "--health-port": pipeline.begin("collect", "--health-port", taken, "--log-level", "error"),
-    }
-    for flag, process in begun.items():
+    up = ("up", "--csv", SAMPLE, "--state", tmp_path / "state")
+    begun = [
+        ("--api-port", run.begin(*up, "--api-port", taken)),
+        ("--health-port", run.begin(*up, "--health-port", taken, "--streamers", 0)),
+        ("--health-port", pipeline.begin("collect", "--health-port", taken, "--log-level", "error")),
+    ]
+    too_high = run.end(run.begin(*up, "--health-port", 65_535))
+    assert (too_high.code, "--health-port 65535: 2 processes need a port each" in too_high.err) == (2, True)
+    for flag, process in begun:
         done = run.end(process)
         assert done.code == 2
         (line,) = done.err.splitlines()

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,6 +24,7 @@ from tests.fixtures.pipeline import (
     wait_until_gone,
 )
 from tests.fixtures.process import Processes, eventually
+from tests.fixtures.servers_redis import free_port
 
 BLOCKS = "SELECT first_row, rows FROM blocks"
 
@@ -36,14 +39,16 @@ class Home:
 
     def __init__(self, run: Run, state: Path) -> None:
         self.run, self.state = run, state
+        self.health_port = free_port(following=2)
         self.begin()
 
     def begin(self) -> None:
         """Start `up`, and wait until it is."""
         words = ("--api-port", 0, "--csv", SAMPLE, "--lease", 1.5, "--streamers", 2, "--rate", 1_000)
+        words += ("--health-port", self.health_port)
         self.up = self.run.begin("up", "--json", *words, "--state", self.state)
         self.up.wait_for_output("\n")
-        self.banner: dict[str, str] = json.loads(self.up.stdout.splitlines()[0])
+        self.banner: dict[str, Any] = json.loads(self.up.stdout.splitlines()[0])
         self.ask = database_of(self.state)
 
 
@@ -78,6 +83,16 @@ def test_the_commands_of_the_banner_work_as_pasted(home: Home) -> None:
     queue = json.loads(get(f"{banner['api']}/api/v1/queue")[1])
     assert (queue["stream"], queue["capacity"]) == ("gpu:{samples}", 500)
     assert any(consumer["name"] for consumer in queue["consumers"])
+
+
+def test_every_process_tells_prometheus_where_the_banner_says(home: Home) -> None:
+    pages = home.banner["metrics"]
+    assert list(pages) == ["api", "streamer-1", "streamer-2", "collector-1"]
+    for name, url in pages.items():
+        own = f"\ntelemetry_{name.partition('-')[0]}_"
+        eventually(lambda url=url, own=own: own in get(url)[1], f"metrics of {name}")
+    ports = [urlsplit(pages[name]).port for name in list(pages)[1:]]
+    assert ports == [home.health_port + number for number in range(3)]
 
 
 @pytest.mark.parametrize(("role", "name"), [("stream", "streamer-"), ("collect", "collector-1")])

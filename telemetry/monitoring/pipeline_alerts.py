@@ -208,6 +208,15 @@ PRESENCE: Final = (
         "The newest reading of all GPUs is {{ $value | humanizeDuration }} old.",
         "Follow the way from the source: streamers, queue, collectors; each has alerts of its own.",
     ),
+    Alert(
+        "TelemetryClockAhead",
+        "warning",
+        f"{any_pod('telemetry_store_gpus_ahead')} > 0",
+        limit.SLOW,
+        "{{ $value | humanize }} GPUs have readings that are dated more than five minutes ahead: nobody sees "
+        "if they fall silent.",
+        "Set the clock of their hosts right; the runbook has the question that names them, and how to undo one date.",
+    ),
 )
 
 PIPELINE: Final = QUEUE + COLLECTORS + ENDS + PRESENCE

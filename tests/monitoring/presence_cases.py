@@ -29,6 +29,11 @@ def pods(role: str, namespace: str = "a", **values: str) -> dict[str, str]:
     }
 
 
+def ahead(pod: str, values: str) -> dict[str, str]:
+    """GPUs whose newest reading is of the future, as an API pod counts them."""
+    return {f'telemetry_store_gpus_ahead{{instance="{pod}",pod="{pod}"}}': values}
+
+
 OF_A = {"namespace": "a"}
 ALL_GONE = {"p": "1+0x10 stale", "q": "1+0x10 stale", "anew": "_x29 1+0x20"}
 
@@ -80,6 +85,8 @@ PRESENCE = [
         (4, 10),
         "The newest reading of all GPUs is 10m 1s old.",
     ),
+    Case("TelemetryClockAhead", ahead("a", "0+0x5 2+0x15 0+0x9") | ahead("b", "0+0x30"), (16, 21), (15, 22),
+         "2 GPUs have readings that are dated more than five minutes ahead: nobody sees if they fall silent."),
     quiet("TelemetryReadingsOld", "an export of last year, or a clock that is ahead",
           store(newest_reading_age_seconds="86400+60x30") | {
               'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),

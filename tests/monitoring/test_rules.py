@@ -35,7 +35,12 @@ HEALTHY = (
         dead_messages_total="0+0x60",
         dead_letters="0+0x60",
     )
-    | store(dead_blocks="0+0x60", oldest_unsettled_age_seconds="0+0x60", newest_reading_age_seconds="3+0x60")
+    | store(
+        dead_blocks="0+0x60",
+        oldest_unsettled_age_seconds="0+0x60",
+        newest_reading_age_seconds="3+0x60",
+        gpus_ahead="0+0x60",
+    )
     | pods("api", p="1+0x60")
     | pods("streamer", p="1+0x60")
     | {

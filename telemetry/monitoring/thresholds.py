@@ -17,10 +17,10 @@ UNSETTLED: Final = 300.0
 """How long a block may be overdue that is not queued: streamers look every 2 s for those that nobody has."""
 READING_AGE: Final = 300.0
 """Of the newest reading of any GPU: sources send every 1 to 60 s."""
-READING_PAST: Final = 86_400.0
+READING_PAST: Final = 604_800.0
 """An older one is that of an export with times of its own, or of a fleet that was given up."""
-REMEMBERED: Final = "1d"
-"""How long a role that was there is missed, as long as a GPU is."""
+REMEMBERED: Final = "7d"
+"""How long a role that was there is missed: what breaks before a holiday is to be told after it, too."""
 REJECTED_SHARE: Final = 0.01
 API_ERROR_SHARE: Final = 0.05
 

@@ -18,7 +18,7 @@ from tests.monitoring.alert_cases import (
     store,
 )
 
-__all__ = ["PRESENCE"]
+__all__ = ["GONE_FOR_A_WEEK", "PRESENCE", "pods"]
 
 
 def pods(role: str, namespace: str = "a", **values: str) -> dict[str, str]:
@@ -87,8 +87,10 @@ PRESENCE = [
     ),
     Case("TelemetryClockAhead", ahead("a", "0+0x5 2+0x15 0+0x9") | ahead("b", "0+0x30"), (16, 21), (15, 22),
          "2 GPUs have readings that are dated more than five minutes ahead: nobody sees if they fall silent."),
+    Case("TelemetryReadingsOld", store(newest_reading_age_seconds="604380+60x30"), (5, 6), (4, 7),
+         "The newest reading of all GPUs is 6d 23h 58m 0s old.", title="for a week"),
     quiet("TelemetryReadingsOld", "an export of last year, or a clock that is ahead",
-          store(newest_reading_age_seconds="86400+60x30") | {
+          store(newest_reading_age_seconds="604800+60x30") | {
               'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),
     Case("TelemetryGpusUnread",
          {f'telemetry_gpus_up{{instance="{pod}"}}': "1+0x3 0+0x9 1+0x9" for pod in ("a", "b")}
@@ -130,3 +132,9 @@ PRESENCE = [
          (10, 15), "node-7, GPU 3 () was last heard of 11m 0s ago; its host goes on.", {"namespace": "prod", **PLACE},
          title="in one of two pipelines"),
 ]  # fmt: skip
+
+GONE_FOR_A_WEEK = {
+    **pods("api", p="1 stale"),
+    **pods("streamer", p="1 stale"),
+}
+"""Scraped once in twelve hours, and never again."""

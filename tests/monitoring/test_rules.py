@@ -18,7 +18,7 @@ from telemetry.runtime.measures import BY_NAME
 from tests.fixtures.promtool import Promtool
 from tests.monitoring.alert_cases import CASES as OTHERS
 from tests.monitoring.alert_cases import LIVE, XID, Case, board, queue, seen, store
-from tests.monitoring.presence_cases import PRESENCE, pods
+from tests.monitoring.presence_cases import GONE_FOR_A_WEEK, PRESENCE, pods
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm-chart"
@@ -141,16 +141,26 @@ def test_while_a_server_is_away_that_alone_is_told(promtool: Promtool, tmp_path:
     asked(promtool, tmp_path, groups)
 
 
+def test_what_is_gone_is_missed_for_a_week(promtool: Promtool, tmp_path: Path) -> None:
+    counts = [
+        _count(f'alertname="Telemetry{role}Absent"', hours * 60, told)
+        for role in ("Api", "Streamer")
+        for hours, told in ((36, 1), (24 * 6, 1), (24 * 7, 1), (24 * 8, 0))
+    ]
+    group = {"interval": "12h", "input_series": _series(GONE_FOR_A_WEEK), "promql_expr_test": counts}
+    asked(promtool, tmp_path, [group], every="12h")
+
+
 def test_a_case_that_is_wrong_is_seen(promtool: Promtool, tmp_path: Path) -> None:
     late = Case("TelemetryRedisAway", {'telemetry_redis_up{instance="a"}': "0+0x9"}, fires=(1,), says="x")
     with pytest.raises(AssertionError, match="TelemetryRedisAway, time: 1m"):
         asked(promtool, tmp_path, [_group(late)])
 
 
-def asked(promtool: Promtool, folder: Path, groups: list[dict[str, Any]]) -> None:
-    """Have Prometheus run these groups of tests on the rules as they are."""
+def asked(promtool: Promtool, folder: Path, groups: list[dict[str, Any]], *, every: str = "1m") -> None:
+    """Have Prometheus run these groups of tests on the rules as they are, and look at the rules so often."""
     (folder / "tests.yaml").write_text(
-        json.dumps({"rule_files": [str(RULES_FILE)], "evaluation_interval": "1m", "tests": groups}), encoding="utf-8"
+        json.dumps({"rule_files": [str(RULES_FILE)], "evaluation_interval": every, "tests": groups}), encoding="utf-8"
     )
     said = promtool("test", "rules", folder / "tests.yaml")
     assert said.returncode == 0, said.stdout + said.stderr

@@ -27,10 +27,14 @@ def any_pod(expr: str) -> str:
 
 
 def gone(series: str) -> str:
-    """Namespaces that had a series as long ago as is remembered, and have none: what is gone cannot be compared."""
+    """Namespaces that had a series as long ago as is remembered, and have none that stays: what is gone is no number.
+
+    What crashes again and again is scraped now and then: one counts as there that is, and was for most of the minutes
+    which an alert waits for.
+    """
     return (
         f"max by (namespace) (max_over_time({series}[{limit.REMEMBERED}])) "
-        f"unless on (namespace) max by (namespace) ({series})"
+        f"unless on (namespace) max by (namespace) (count_over_time({series}[10m:1m]) and {series}) >= {limit.STEADY}"
     )
 
 

@@ -21,6 +21,9 @@ READING_PAST: Final = 604_800.0
 """An older one is that of an export with times of its own, or of a fleet that was given up."""
 REMEMBERED: Final = "7d"
 """How long a role that was there is missed: what breaks before a holiday is to be told after it, too."""
+STEADY: Final = 4
+"""Minutes of the last ten: fewer than an alert of absence waits for, and more than a process is there that Kubernetes
+starts every five minutes."""
 REJECTED_SHARE: Final = 0.01
 API_ERROR_SHARE: Final = 0.05
 

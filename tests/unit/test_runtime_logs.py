@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telemetry.runtime import configure_logs, log_event, mask_secrets
-from telemetry.runtime.logs import JsonFormatter
+from telemetry.runtime.folding import LONGEST_ID, MOST_IDS, Folding, FoldingHandler
+from telemetry.runtime.logs import JsonFormatter, LineFormatter
 from tests.fixtures.clock import ManualClock
+from tests.fixtures.wait import until
 
 LOG = logging.getLogger("telemetry.test")
 
@@ -90,6 +94,86 @@ def test_what_is_folded_at_the_end_is_written_when_logs_close(stream: io.StringI
     LOG.error("broken")
     configure_logs("info", stream=io.StringIO())
     assert stream.getvalue().splitlines()[1].endswith("broken repeated=1")
+
+
+@pytest.mark.parametrize("name", ["id", "request_id"])
+def test_each_id_of_lines_that_are_folded_is_told(stream: io.StringIO, name: str) -> None:
+    clock = ManualClock()
+    configure_logs("info", json=True, stream=stream, clock=clock)
+    for number in range(6):
+        LOG.error("it failed", extra={"fields": {name: f"csv@x:{number}", "why": "bad"}})
+    clock.now += 10
+    LOG.info("any event")
+    first, last, _ = map(json.loads, stream.getvalue().splitlines())
+    assert (first[name], last[name], last["repeated"]) == ("csv@x:0", "csv@x:5", 5)
+    assert last[f"{name}s"] == [f"csv@x:{number}" for number in range(1, 6)]
+
+
+def test_ids_on_a_line_are_one_word(stream: io.StringIO) -> None:
+    configure_logs("info", stream=stream)
+    for number in range(3):
+        log_event(LOG, logging.ERROR, "it failed", id=f"s:{number}")
+    logging.getLogger().handlers[0].close()
+    assert stream.getvalue().endswith("it failed id=s:2 repeated=2 ids=s:1,s:2\n")
+
+
+def test_a_flood_takes_two_lines_of_a_bounded_length_in_each_window(stream: io.StringIO) -> None:
+    clock = ManualClock()
+    configure_logs("info", stream=stream, clock=clock)
+    for number in range(3 * (MOST_IDS + 1)):
+        log_event(LOG, logging.ERROR, "it failed", id=f"{number}:" + "x" * 5 * LONGEST_ID)
+    clock.now += 10
+    LOG.info("any event")
+    first, last, _ = stream.getvalue().splitlines()
+    assert f"repeated={3 * MOST_IDS + 2} " in last
+    assert last.count(",") == MOST_IDS - 1
+    assert len(last) < len(first) + MOST_IDS * (LONGEST_ID + 1) + 100
+
+
+def test_what_is_folded_is_told_though_nothing_else_happens(stream: io.StringIO) -> None:
+    clock = ManualClock()
+    handler = FoldingHandler(stream, Folding(clock=clock, seconds=0.05))
+    logging.getLogger().addHandler(handler)
+    handler.setFormatter(LineFormatter())
+    for count in (1, 2):  # the second window is told as the first one is
+        LOG.error("it failed")
+        LOG.error("it failed")
+        clock.now += 1
+        until(lambda count=count: stream.getvalue().count("repeated=") == count)  # type: ignore[misc]  # bound now
+    handler.close()
+
+
+def test_what_a_forked_process_folds_is_told_too(stream: io.StringIO, tmp_path: Path) -> None:
+    path, clock = tmp_path / "log", ManualClock()
+    with path.open("w", buffering=1) as file:
+        handler = FoldingHandler(file, Folding(clock=clock, seconds=0.05))
+        handler.setFormatter(LineFormatter())
+        logging.getLogger().addHandler(handler)
+        with handler._alone():  # so that the parent's timer is under way all the while
+            LOG.error("parent")
+            LOG.error("parent")
+            child = os.fork()
+            if child == 0:
+                LOG.error("child")
+                LOG.error("child")
+                clock.now += 1
+                signal.pause()
+        try:
+            until(lambda: "child repeated=1" in path.read_text())
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            handler.close()
+
+
+def test_the_pairs_of_a_librarys_message_are_fields(stream: io.StringIO) -> None:
+    configure_logs("info", json=True, stream=stream)
+    LOG.warning("broker unavailable, trying again consumer=%s error=%s", "c-1", OSError("redis://:hush@h refused"))
+    LOG.warning("%d of them are away seconds=%.1f", 2, 0.5)
+    pairs, text = map(json.loads, stream.getvalue().splitlines())
+    assert (pairs["event"], pairs["consumer"]) == ("broker unavailable, trying again", "c-1")
+    assert pairs["error"] == "redis://:***@h refused"
+    assert text["event"] == "2 of them are away seconds=0.5"
 
 
 def test_information_is_never_folded(stream: io.StringIO) -> None:

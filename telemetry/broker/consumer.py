@@ -18,7 +18,7 @@ from telemetry.broker.errors import BrokerClosed, BrokerError, GroupMissing
 from telemetry.broker.heartbeat import Heartbeat
 from telemetry.broker.holding import Holding
 from telemetry.broker.keys import Keys
-from telemetry.broker.leases import Claimed, Leases, Terms
+from telemetry.broker.leases import LONGEST_SILENCE, Claimed, Leases, Terms
 from telemetry.broker.message import Message, fold
 
 log = getLogger(__name__)
@@ -77,7 +77,7 @@ class Consumer:
         self._suspect = True  # what the server believes we hold is not known
         self._down_since: float | None = None
         self._why = ""
-        self._reap_at = self._sweep_at = self._clock()
+        self._reap_at = self._show_at = self._clock()
         self._started = self._draining = self._closed = False
 
     # -- the loop
@@ -139,6 +139,7 @@ class Consumer:
             self._holding.pay()
             if self._suspect:
                 self._rejoin()
+            self._show()
             again = self._reclaim(max_messages, stop)
             messages = again or self._fresh(max_messages, linger, stop)
         except BrokerClosed:
@@ -170,6 +171,16 @@ class Consumer:
         self.heart.hold(claimed.entry for claimed in fresh)
         self._suspect = False
 
+    def _show(self) -> None:
+        """Give a sign of life where one is due, and remove others that gave none for long."""
+        if self._clock() >= self._show_at:
+            self._show_at = self._clock() + min(self.lease, LONGEST_SILENCE)
+            self._leases.sweep(DEAD_AFTER_LEASES * self.lease if self._is_trusted() else None)
+
+    def _is_trusted(self) -> bool:
+        """Whether idle times are: they count the server's downtime, and after it owners have one lease for a word."""
+        return self._reader.unbroken() >= self.lease
+
     def _reclaim(self, count: int, stop: Stop) -> list[Message]:
         while not stop.is_set():
             while self._backlog:
@@ -185,8 +196,7 @@ class Consumer:
         return []
 
     def _reap_is_due(self) -> bool:
-        # Idle time counts the server's own downtime: after a cut, owners get one lease to say that they live.
-        return self._clock() >= self._reap_at and self._reader.unbroken() >= self.lease
+        return self._clock() >= self._reap_at and self._is_trusted()
 
     def _reap(self, count: int) -> None:
         claimed, finished = self._leases.reap(count)
@@ -194,9 +204,6 @@ class Consumer:
         self.heart.hold(one.entry for one in claimed)
         if finished:
             self._reap_at = self._clock() + self._interval
-            if self._clock() >= self._sweep_at:
-                self._sweep_at = self._clock() + self.lease
-                self._leases.sweep(DEAD_AFTER_LEASES * self.lease)
 
     def _fresh(self, count: int, linger: float, stop: Stop) -> list[Message]:
         messages = self._take(count, self._block)

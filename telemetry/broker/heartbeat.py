@@ -115,7 +115,7 @@ class Heartbeat:
         return gone
 
     def _run(self) -> None:
-        interval = self._leases.terms.lease / 4
+        interval = self._leases.terms.beat
         retry = Backoff(first=interval / 4, longest=interval)
         while not self._over.wait(interval):
             if self._is_stalled():

@@ -13,6 +13,8 @@ from telemetry.broker.message import Message, pairs, read_message
 
 MOST_HELD = 10_000  # entries of its own that a consumer asks for after an error
 MOST_AT_ONCE = 1_000  # entries per call of settle: Lua unpacks no more than some thousands
+LONGEST_SILENCE = 15.0  # seconds between signs of life, however long the lease: who watches does not know that
+FOR_EVER = 1 << 52  # milliseconds; Lua's numbers are exact up to here
 
 
 @dataclass(slots=True)
@@ -36,6 +38,11 @@ class Terms:
     def lease_ms(self) -> int:
         """The lease in milliseconds, as the server counts idle time."""
         return max(1, round(self.lease * 1000))
+
+    @property
+    def beat(self) -> float:
+        """Seconds between two renewals."""
+        return min(self.lease / 4, LONGEST_SILENCE)
 
 
 class Leases:
@@ -118,9 +125,12 @@ class Leases:
         """Remove this consumer, if it owns nothing."""
         return bool(self._retire(self.terms.name, 0))
 
-    def sweep(self, idle: float) -> int:
-        """Show that this one lives; remove others that own nothing and gave no sign for so many seconds; how many."""
-        return self._retire("", round(idle * 1000))
+    def sweep(self, idle: float | None) -> int:
+        """Show that this one lives; remove others that own nothing and gave no sign for so many seconds; how many.
+
+        None removes nobody.
+        """
+        return self._retire("", FOR_EVER if idle is None else round(idle * 1000))
 
     def _retire(self, name: str, idle_ms: int) -> int:
         args: list[str | int] = [self.terms.group, name, self.terms.name, idle_ms]

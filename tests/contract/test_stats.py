@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
+from threading import Thread
 
 import pytest
 
 from telemetry.broker import Topic
+from telemetry.broker.leases import Terms
 from tests.fixtures.broker import Loop, MakeTopic
+from tests.fixtures.clock import ManualClock
 from tests.fixtures.servers_redis import Server
-from tests.fixtures.wait import until
+from tests.fixtures.wait import Alarm, until
 
 pytestmark = pytest.mark.usefixtures("real_server")  # what fakeredis can tell, publish and consume show
 
@@ -65,6 +68,25 @@ def test_a_killed_consumer_that_owns_messages_stays_a_member_and_is_heard_of_no_
     with topic.consumer() as consumer:
         Loop(consumer).next()
         until(lambda: topic.stats().heard(within=0.1) == 1, "a sign of the one that lives")
+
+
+def test_a_consumer_that_lives_is_heard_of_every_15_seconds_however_long_its_lease(make_topic: MakeTopic) -> None:
+    """Before Redis 7.2 reads that find nothing are no sign."""
+    clock, stop = ManualClock(), Alarm()
+    topic = make_topic(lease=3_600.0, clock=clock)
+
+    with topic.consumer() as consumer:
+        turning = Thread(target=lambda: list(consumer.batches(stop=stop)))
+        turning.start()
+        until(lambda: topic.stats().consumers, "it has come")
+        begun = topic.stats().time
+        until(lambda: topic.stats().time > begun + 0.5, "a while without a message")
+        clock.pass_(15)
+        until(lambda: (told := topic.stats()).consumers[0].idle < told.time - begun - 0.3, "a sign since then")
+        stop.set()
+        turning.join()
+    assert Terms(group="g", name="n", lease=3_600.0, max_attempts=1).beat == 15
+    assert Terms(group="g", name="n", lease=8.0, max_attempts=1).beat == 2
 
 
 def test_rates_come_from_two_looks(topic: Topic) -> None:

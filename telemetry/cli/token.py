@@ -72,7 +72,7 @@ def token() -> None:
 def create(name: str, scope: str, days: float | None, path: Path, as_json: bool) -> None:
     """Make a token and print it, this once; the file gets its digest.
 
-    read asks; write also sends readings and messages; admin also decides about dead letters.
+    read asks; write is for sending readings, which the API does not take yet; admin also decides about dead letters.
     """
     now = datetime.now(UTC)
     text, made = new_token(name, scope, created=now, expires=now + timedelta(days=days) if days else None)

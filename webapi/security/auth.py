@@ -39,7 +39,7 @@ SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "description": "A token, as `telemetry token create NAME --scope read` prints it once. Scopes: read asks; "
-        "write also sends readings and messages; admin also decides what becomes of others' (dead letters). Each "
+        "write is for operations that send readings, of which there is none yet; admin also decides about dead letters. Each "
         "includes those before it. A server that was started without tokens takes every request.",
     }
 }

@@ -39,8 +39,8 @@ SCHEMES = {
         "type": "http",
         "scheme": "bearer",
         "description": "A token, as `telemetry token create NAME --scope read` prints it once. Scopes: read asks; "
-        "write is for operations that send readings, of which there is none yet; admin also decides about dead letters. Each "
-        "includes those before it. A server that was started without tokens takes every request.",
+        "write is for operations that send readings, of which there is none yet; admin also decides about dead "
+        "letters. Each includes those before it. A server that was started without tokens takes every request.",
     }
 }
 CHALLENGE = {

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import LiteralString
 
 import numpy as np
 import pytest
 
 from telemetry.store.pool import Pool
+from telemetry.store.queries import query
 from telemetry.store.questions import current as module
 from telemetry.store.questions.current import Current, Fleetwide, Values, newest
 from tests.fixtures.filled import POWER, SECOND, TEMP, UTIL, Reading, fill, gpu
 from tests.fixtures.store import Database
 
 A, B = gpu("a", 0), gpu("b", 0)
+EXPLAIN: LiteralString = "EXPLAIN "
 
 
 @pytest.fixture
@@ -40,10 +43,13 @@ def test_a_look_shows_the_newest_values_and_keeps_those_of_the_ones_before(datab
     fill(database, [Reading(A, at - 60 * SECOND, TEMP, 1), Reading(A, at - 250 * SECOND, UTIL, 2)])
     current = Current(pool=pool, most=100)
     assert told(current.look()) == {("a", TEMP): 1, ("a", UTIL): 2}
-    fill(database, [Reading(A, at - 5 * SECOND, TEMP, 3), Reading(B, at, POWER, 4)])
+    fill(
+        database, [Reading(A, at - 5 * SECOND, TEMP, 3), Reading(B, at, POWER, 4), Reading(B, at - 9 * SECOND, TEMP, 5)]
+    )
     fill(database, [Reading(A, at - 6 * SECOND, TEMP, 9), Reading(A, at - 400 * SECOND, POWER, 9)])
+    fill(database, [Reading(B, at - 9 * SECOND, POWER, 9)])
     look = current.look()
-    assert told(look) == {("a", TEMP): 3, ("a", UTIL): 2, ("b", POWER): 4}
+    assert told(look) == {("a", TEMP): 3, ("a", UTIL): 2, ("b", POWER): 4, ("b", TEMP): 5}
     assert {look.gpus[number].hostname for number in look.seen} == {"a", "b"}
 
 
@@ -74,6 +80,14 @@ def test_of_a_large_fleet_what_is_reported_less_often_comes_with_the_next_looks(
     )
     current = Current(pool=pool, most=100, many=1)
     assert [len(told(current.look())) for _ in range(4)] == [1, 2, 3, 3]
+
+
+def test_of_a_series_that_has_a_newer_reading_the_older_ones_are_not_sorted(database: Database, pool: Pool) -> None:
+    fill(database, [Reading(A, now() - ago * SECOND, TEMP, ago) for ago in range(30)])
+    asked = {"start": "-infinity", "split": "now", "end": "infinity", "limit": 100_001}
+    with pool.use() as connection:
+        plan = "\n".join(row[0] for row in connection.execute(EXPLAIN + query("current", file=module.QUESTIONS), asked))
+    assert "hashed SubPlan" in plan, "whatever the planner knows of the table, which is new"
 
 
 def test_slices_that_would_take_too_long_are_left_out(

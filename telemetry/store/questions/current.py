@@ -28,6 +28,8 @@ FRESH = 300.0
 """Seconds after which a value is none any more: Prometheus' own --query.lookback-delta, as /latest has it."""
 OVERLAP = 15.0
 """Seconds of readings that are read once more, for those that were committed late."""
+RECENT = 5.0
+"""Seconds in which most series of a fleet that reports often have a reading: further back, only others are sorted."""
 SLICES = (20.0, 80.0, FRESH)
 """Seconds to look back at first, in turn: readings of a metric may lie a minute apart, or five."""
 MANY = 5_000
@@ -144,7 +146,13 @@ class Current:
         return joined(parts), cut
 
     def _slice(self, start: float, end: float) -> tuple[Values, bool]:
-        values: dict[str, Any] = {"start": _moment(start), "end": _moment(end), "limit": self.most + 1}
+        split = min(max(start, time.time() - RECENT), end)
+        values: dict[str, Any] = {
+            "start": _moment(start),
+            "split": _moment(split),
+            "end": _moment(end),
+            "limit": self.most + 1,
+        }
         with self.pool.use() as connection, connection.transaction(), connection.cursor(binary=True) as cursor:
             cursor.execute(query("in_memory", file=QUESTIONS))
             row = cursor.execute(query("current", file=QUESTIONS), values).fetchone() or ()

@@ -6,6 +6,7 @@ live here: the checks themselves (a role reports what it sees in its work) and t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -88,8 +89,8 @@ class Health:
 class HealthServer:
     """Serves one role's health, from a daemon thread. `start` binds; `port` is then the real one.
 
-    Port 0 takes a free port. Prometheus and the probes need few connections: beyond 16 at once,
-    or after 10 s, a connection is closed.
+    Port 0 takes a free port. Prometheus and the probes need few connections: beyond 16 at once the one that has been
+    silent for longest is closed, and each after 10 s.
     """
 
     def __init__(self, *, health: Health, registry: CollectorRegistry, port: int = 0, host: str = "127.0.0.1") -> None:
@@ -134,19 +135,36 @@ class _Server(ThreadingHTTPServer):
         self.health = health
         self.registry = registry
         self._open: dict[socket.socket, float] = {}
+        self._silent: dict[socket.socket, None] = {}
         self._open_lock = threading.Lock()
         super().__init__(address, _Handler)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         with self._open_lock:
-            if len(self._open) >= MAX_CONNECTIONS:
+            if len(self._open) >= MAX_CONNECTIONS and not self._make_room():
                 return False
             self._open[request] = time.monotonic()
+            self._silent[request] = None
             return True
+
+    def _make_room(self) -> bool:
+        """Close the connection that is silent for longest: who wants something says so at once."""
+        longest = next(iter(self._silent), None)
+        if longest is None:
+            return False
+        del self._silent[longest], self._open[longest]
+        _end(longest)
+        return True
+
+    def heard(self, request: Any) -> None:
+        """A whole request has come, and is answered."""
+        with self._open_lock:
+            self._silent.pop(request, None)
 
     def shutdown_request(self, request: Any) -> None:
         with self._open_lock:
             self._open.pop(request, None)
+            self._silent.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
@@ -155,13 +173,16 @@ class _Server(ThreadingHTTPServer):
         with self._open_lock:
             late = [request for request, since in self._open.items() if since < limit]
         for request in late:
-            try:
-                request.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
+            _end(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         _LOG.debug("a health request failed", exc_info=True)
+
+
+def _end(request: socket.socket) -> None:
+    """Its thread finds the end of it."""
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -170,6 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "telemetry"
     sys_version = ""
     _paths: ClassVar[tuple[str, ...]] = ("/livez", "/readyz", "/healthz", "/metrics")
+
+    def parse_request(self) -> bool:
+        whole = super().parse_request()
+        self.server.heard(self.request)
+        return whole
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

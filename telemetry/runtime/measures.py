@@ -185,9 +185,14 @@ QUEUE = (
         ),
         _gauge("memory_bytes", "Memory of the queue in its server: hold it against maxmemory."),
         _counter("published_messages", "Messages queued since the queue was made: flat means that nothing is read."),
-        _counter("published_rows", "Readings queued since the queue was made: what all streamers bring together."),
+        _counter(
+            "published_rows",
+            "Readings queued since the queue was made: what all streamers bring. Steps back with what Redis loses.",
+        ),
         _counter("acked_messages", "Messages settled as done: flat at some depth means no progress."),
-        _counter("acked_rows", "Readings settled as done: what all collectors store together."),
+        _counter(
+            "acked_rows", "Readings settled as done: what all collectors store. Steps back with what Redis loses."
+        ),
         _counter("dead_messages", "Messages that died: any at all wants a look."),
         _counter("dead_rows", "Readings that died."),
         _counter("redelivered_messages", "Messages delivered again: a rise means that collectors die or stall."),

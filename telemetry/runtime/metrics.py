@@ -35,7 +35,8 @@ KINDS = ("outage", "conflict", "data")
 def new_registry() -> CollectorRegistry:
     """Give an empty registry, for rooms that may not import prometheus_client.
 
-    Its counters do not say when they were made: that would double their number, and `process_start_time_seconds` tells.
+    Its counters do not say when they were made: that would double their number, and a streamer's and a collector's
+    `process_start_time_seconds` tells. The API is several processes, of which the library cannot tell that together.
     """
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own
     return CollectorRegistry(auto_describe=True)

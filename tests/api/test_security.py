@@ -148,7 +148,7 @@ def test_every_answer_carries_the_security_headers_and_transport_security_only_w
             assert set(SECURITY) <= {name for name, _ in headers}, path
             assert ("Strict-Transport-Security" in headers) is behind_tls
             assert "Server" not in headers or "Python" not in headers["Server"]
-    head = answer(431, "x").partition(b"\r\n\r\n")[0].decode()
+    head = answer(431, "x", "id").partition(b"\r\n\r\n")[0].decode()
     assert all(f"{name}: {value}" in head for name, value in SECURITY.items())
 
 

@@ -126,7 +126,8 @@ def test_a_killed_servers_files_are_removed_by_the_next_one_and_a_running_ones_a
 
 
 def test_what_is_no_request_is_answered_with_a_problem_too(serve: Start) -> None:
-    place = urlsplit(serve().url)
+    served = serve()
+    place = urlsplit(served.url)
     for told, status in (
         (b"GET /livez?" + b"x" * LINE_MAX + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 9_000 + b"\r\n\r\n", 431),
@@ -139,3 +140,9 @@ def test_what_is_no_request_is_answered_with_a_problem_too(serve: Start) -> None
                 response.begin()
                 assert (response.status, response.headers["Content-Type"]) == (status, "application/problem+json")
                 assert orjson.loads(response.read())["status"] == status
+                line = f"answered unread status={status} request_id={response.headers['X-Request-ID']}"
+                eventually(lambda line=line: line in served.process.stderr, "a line with the id")  # type: ignore[misc]
+    counted = fetch(f"{served.url}/metrics").body.decode()
+    assert 'telemetry_api_requests_total{method="none",route="none",status="4xx"} 4.0' in counted
+    for status, count in ((400, 2), (414, 1), (431, 1)):
+        assert f'telemetry_api_responses_total{{status="{status}"}} {count}.0' in counted

@@ -89,7 +89,12 @@ def serve(
         "worker_class": type(
             "ApiWorker",
             (ApiWorker,),
-            {"stalled_after": stalled_after, "patience": patience, "begin_to_end": _end_streams},
+            {
+                "stalled_after": stalled_after,
+                "patience": patience,
+                "begin_to_end": _end_streams,
+                "refused": lambda worker, *said: _refused(worker.app.wsgi(), *said, access_log=options.access_log),
+            },
         ),
         "raw_env": [f"{DIRECTORY}={folder}"],
         "child_exit": lambda _arbiter, worker: _bury(folder, worker.pid),
@@ -179,6 +184,13 @@ def _bury(folder: Path, pid: int) -> None:
 def _end_streams(worker: ApiWorker) -> None:
     """Nobody waits for the end of what has none."""
     stream.end(worker.app.wsgi())
+
+
+def _refused(app: Flask, status: int, request_id: str, *, access_log: bool) -> None:
+    """Count and tell what the app did not come to see. What it was nobody knows: it was not read."""
+    counting.refuse(app, status)
+    if access_log:
+        log_event(log, logging.INFO, "answered unread", status=status, request_id=request_id)
 
 
 def _worker_exit(_arbiter: Any, worker: Any) -> None:

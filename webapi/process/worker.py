@@ -46,6 +46,9 @@ class ApiWorker(ArrivingWorker):
     def begin_to_end(self) -> None:
         """Called once no connection is taken any more; must not wait."""
 
+    def refused(self, status: int, request_id: str) -> None:
+        """Called for each request that is answered here, which the app never sees; must not wait."""
+
     def set_accept_enabled(self, enabled: bool) -> None:
         """Take connections, or not. At the end, take those that already wait, and refuse all others at once.
 
@@ -61,8 +64,10 @@ class ApiWorker(ArrivingWorker):
 
     def refuse(self, conn: Any, status: int) -> None:
         """Answer a head that did not come whole."""
+        request_id = uuid.uuid4().hex
+        self.refused(status, request_id)
         with contextlib.suppress(OSError):
-            conn.sock.send(answer(status, _INCOMPLETE[status]))
+            conn.sock.send(answer(status, _INCOMPLETE[status], request_id))
 
     def handle_request(self, req: Any, conn: Any) -> bool:
         """Answer. A client that is too slow is left: it would keep a thread for ever, and an export's statement.
@@ -90,7 +95,9 @@ class ApiWorker(ArrivingWorker):
             return
         for kind, status, detail in _DETAILS:
             if isinstance(exc, kind):
-                util.write_nonblock(client, answer(status, detail))
+                request_id = uuid.uuid4().hex
+                self.refused(status, request_id)
+                util.write_nonblock(client, answer(status, detail, request_id))
                 return
         super().handle_error(req, client, addr, exc)
 
@@ -101,10 +108,9 @@ def _reset(sock: socket.socket, graceful: bool = False) -> None:
     sock.close()
 
 
-def answer(status: int, detail: str) -> bytes:
+def answer(status: int, detail: str, request_id: str) -> bytes:
     """The whole response."""
     phrase = http.HTTPStatus(status).phrase
-    request_id = uuid.uuid4().hex
     body = problems.body(status, problems.slug_of(phrase), phrase, detail, request_id)
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: {problems.MEDIA_TYPE}\r\n"

@@ -48,6 +48,11 @@ def counted() -> ApiMetrics:
     return cast(ApiMetrics, current_app.extensions[_EXTENSION])
 
 
+def refuse(app: Flask, status: int) -> None:
+    """Count an answer to what never came to the app, because it was no request, too large, or too slow."""
+    cast(ApiMetrics, app.extensions[_EXTENSION]).answered(NONE, NONE, NONE, status, 0.0)
+
+
 def group_of(route: str) -> str:
     """The part of the API that a route belongs to: a histogram for each route would be too many series."""
     if route.startswith(API):

@@ -51,8 +51,8 @@ def gpu_metrics(query: dict[str, Any]) -> Response:
 
     Named and labelled as dcgm-exporter has them, in the units of the classic names: of each GPU, or MIG instance, and
     metric one series. A value older than 300 s is left out, so that Prometheus takes the series for gone. Values are
-    at most 5 s behind the database, or as many as reading them takes, which is waited for 8 s. While that does not answer
-    they stay for 60 s, but for counters; from then on no GPU is told of, and `telemetry_gpus_up` is 0.
+    at most 5 s behind the database, or as many as reading them takes, which is waited for 8 s. While that does not
+    answer they stay for 60 s, but for counters; from then on no GPU is told of, and `telemetry_gpus_up` is 0.
     """
     taken = takes_gzip()
     packed = scrapes().page.packed(timestamps=query["timestamps"])

@@ -1,9 +1,9 @@
 """The catalogue of DCGM metrics: names old and new, units, kinds, ranges, and the values that mean "no value".
 
-What lives here: facts about DCGM, as plain data, and three questions about them: what is this metric
-(`lookup`), which of these values are no values (`blank_mask`, `is_blank_text`), is this XID bad
-(`XID_TEXT`). What does not: reading, checking or storing anything; this module imports nothing of the
-project and changes no value (a reader that wants canonical units multiplies by `Metric.factor`).
+What lives here: facts about DCGM, as plain data, and two questions about them: what is this metric
+(`lookup`), which of these values are no values (`blank_mask`, `is_blank_text`). What does not: what codes
+mean (`xids`); reading, checking or storing anything. This module imports nothing of the project and changes
+no value (a reader that wants canonical units multiplies by `Metric.factor`).
 
 Sources: NVIDIA/DCGM `dcgmlib/dcgm_fields.h` (fields, meanings, the renames "per DCGM Field Naming
 Standard") and `dcgmlib/dcgm_structs.h` (`DCGM_*_BLANK`); NVIDIA/dcgm-exporter `etc/*.csv` (what is
@@ -13,7 +13,7 @@ exported, units as Prometheus sees them) and its release notes 4.9.0 (which rena
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +42,6 @@ class Metric:
     high: float
     description: str
     factor: float = 1.0
-
-
-class Xid(NamedTuple):
-    """What an XID code says: how urgent it is for a person, and why."""
-
-    severity: Literal["critical", "warning"]
-    text: str
 
 
 # prefix, unit, kind, low, high of a group of metrics, and the short name of each with its description
@@ -248,38 +241,6 @@ def lookup(name: str) -> Metric | None:
     """
     return SPELLINGS.get(name.strip().upper())
 
-
-XID_TEXT: Final[Mapping[int, Xid]] = MappingProxyType(
-    {
-        46: Xid("critical", "GPU stopped processing"),
-        48: Xid("critical", "double-bit ECC error"),
-        61: Xid("warning", "internal micro-controller breakpoint (Volta and older)"),
-        62: Xid("critical", "internal micro-controller halted"),
-        64: Xid("critical", "page retirement or row remapping could not be recorded"),
-        74: Xid("critical", "NVLink error"),
-        79: Xid("critical", "GPU has fallen off the bus"),
-        94: Xid("warning", "contained ECC error: the applications that hit it must restart"),
-        95: Xid("critical", "uncontained ECC error: the GPU must be reset"),
-        109: Xid("warning", "context switch timed out: the GPU is to be reset"),
-        110: Xid("critical", "security fault"),
-        119: Xid("critical", "GSP does not answer (RPC timeout)"),
-        120: Xid("critical", "GSP error"),
-        136: Xid("critical", "NVLink could not be trained"),
-        140: Xid("critical", "unrecovered ECC error: the GPU must be reset"),
-        143: Xid("critical", "GPU could not be initialised"),
-        156: Xid("warning", "a part of the GPU is retired at its next reset"),
-        158: Xid("critical", "fatal timeout of the GPU"),
-    }
-)
-"""XIDs that need a person; others are mostly the application's own faults.
-
-Source: NVIDIA, "XID Errors", Xid Catalog (docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html): those whose
-immediate action is RESET_GPU or RESTART_BM (46 62 64 79 95 109 110 119 120 136 140 143 156 158) or a workflow that may
-lead there (48 74), and 94 (RESTART_APP, a reset when convenient); 61 is in the catalogue for Volta and older. 46 is
-CRITICAL with drain and reset in NVIDIA's Health Validation (checks/xid), too. A warning is what may be the
-application's own doing (109) or can wait until the GPU is free (94 156). Left out: 155 (NVLink going down as asked
-counts), 144 to 150 (the code alone does not say whether it is fatal), 154 (what to do about another code).
-"""
 
 BLANK_TEXTS: Final = frozenset({"<<<NULL>>>", "<<<NOT_FOUND>>>", "<<<NOT_SUPPORTED>>>", "<<<NOT_PERM>>>"})
 """DCGM_STR_BLANK, _NOT_FOUND, _NOT_SUPPORTED, _NOT_PERMISSIONED; the rule is `is_blank_text`."""

@@ -10,9 +10,10 @@ import re
 from functools import cache
 from importlib.resources import files
 
-from telemetry.catalog import SPELLINGS, XID_TEXT
+from telemetry.catalog import SPELLINGS
 from telemetry.monitoring import thresholds as limit
 from telemetry.monitoring.units import metric
+from telemetry.xids import XID_TEXT
 
 __all__ = ["MEAN", "PEAK", "fill"]
 

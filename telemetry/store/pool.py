@@ -38,12 +38,12 @@ class _Pooled(psycopg.Connection[tuple[Any, ...]]):
 class Pool:
     """Up to `size` connections in autocommit, read only; seconds everywhere.
 
-    `wait` is how long a question waits for a connection: a restart of the database shorter than that is not
-    noticed. `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer,
-    `export_timeout` an export: whole ranges are sent while they are read, as fast as the client takes them.
-    `patience` is how long a question may take that is asked in parts. A connection that was in use within the last
-    `trust` is taken to work unless the server said that it ends; any other is asked first. `lent` is told how many connections are in use
-    whenever that changes, `missed` that a question got none in time; both must be quick and not raise.
+    `wait` is how long a question waits for a connection: a restart of the database shorter than that is not noticed.
+    `lock_timeout` ends a question that waits so long for a table; `statement_timeout` any that takes longer,
+    `export_timeout` an export: whole ranges are sent while they are read, as fast as the client takes them. `patience`
+    is how long a question may take that is asked in parts. A connection that was in use within the last `trust` is
+    taken to work unless the server said that it ends; any other is asked first. `lent` is told how many connections are
+    in use whenever that changes, `missed` that a question got none in time; both must be quick and not raise.
     """
 
     def __init__(

@@ -10,11 +10,11 @@ from telemetry.catalog import (
     BLANK_TEXTS,
     METRICS,
     RENAMED,
-    XID_TEXT,
     blank_mask,
     is_blank_text,
     lookup,
 )
+from telemetry.xids import XID_TEXT
 
 INT32, FP64, INT64 = 2147483632.0, 140737488355328.0, float(9223372036854775792)
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from math import fsum, inf
 from typing import Any, NamedTuple
 
-from telemetry.catalog import XID_TEXT
 from telemetry.store.questions.boards import Board, Instance, boards, mean, newest_of, total
 from telemetry.store.questions.fleet import Fleet, Newest, Part
+from telemetry.xids import XID_TEXT
 from webapi.fleet.parameters import stale_after_field
 from webapi.ranges import FleetQuery, selection
 from webapi.times import rfc3339

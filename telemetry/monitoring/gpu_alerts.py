@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from telemetry.catalog import XID_TEXT
 from telemetry.monitoring import thresholds as limit
 from telemetry.monitoring.alerts import Alert
 from telemetry.monitoring.promql import any_pod, gone, unless_away
+from telemetry.xids import XID_TEXT
 
 __all__ = ["BOARD", "GPUS"]
 

@@ -34,6 +34,11 @@ def pasted(command: str) -> str:
     return subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True).stdout
 
 
+def tells_of_itself(name: str, url: str) -> bool:
+    """Whether a process of that name answers a scrape there."""
+    return f"\ntelemetry_{name.partition('-')[0]}_" in get(url)[1]
+
+
 class Home:
     """One state folder and the `up` on it; the tests of this file share it, for a start takes seconds."""
 
@@ -45,8 +50,8 @@ class Home:
     def begin(self) -> None:
         """Start `up`, and wait until it is."""
         words = ("--api-port", 0, "--csv", SAMPLE, "--lease", 1.5, "--streamers", 2, "--rate", 1_000)
-        words += ("--health-port", self.health_port)
-        self.up = self.run.begin("up", "--json", *words, "--state", self.state)
+        ports = ("--health-port", self.health_port)
+        self.up = self.run.begin("up", "--json", *words, *ports, "--state", self.state)
         self.up.wait_for_output("\n")
         self.banner: dict[str, Any] = json.loads(self.up.stdout.splitlines()[0])
         self.ask = database_of(self.state)
@@ -88,9 +93,7 @@ def test_the_commands_of_the_banner_work_as_pasted(home: Home) -> None:
 def test_every_process_tells_prometheus_where_the_banner_says(home: Home) -> None:
     pages = home.banner["metrics"]
     assert list(pages) == ["api", "streamer-1", "streamer-2", "collector-1"]
-    for name, url in pages.items():
-        own = f"\ntelemetry_{name.partition('-')[0]}_"
-        eventually(lambda url=url, own=own: own in get(url)[1], f"metrics of {name}")
+    eventually(lambda: all(tells_of_itself(name, url) for name, url in pages.items()), "the metrics of all")
     ports = [urlsplit(pages[name]).port for name in list(pages)[1:]]
     assert ports == [home.health_port + number for number in range(3)]
 

@@ -1,10 +1,16 @@
 """A message as the collector sees it: decoded, or with the reason why not; and the dead letter it may become."""
 
+import logging
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from telemetry.block import MAX_ROWS, Block, BlockError, parse_block_id
 from telemetry.broker import DeadLetter, Message
+from telemetry.runtime.logs import log_event
 from telemetry.store.deadblocks import Letter
+
+log = logging.getLogger(__name__)
 
 FORMAT_HEADER = "format"
 DEAD_HEADER = "dead"
@@ -63,3 +69,17 @@ def dead_id_of(headers: object) -> int | None:
 
 def _storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}")[:LONGEST]
+
+
+def tell_taken(messages: Sequence[Message], consumer: str) -> None:
+    """Log who has these messages now: who had one before is found in the log of whoever took it before."""
+    for one in messages:
+        again = one.attempts > 1
+        level, sentence = (logging.INFO, "took over a block") if again else (logging.DEBUG, "took a block")
+        log_event(log, level, sentence, id=one.id, entry=one.entry, attempt=one.attempts, consumer=consumer)
+
+
+def age_of(message: Message) -> float:
+    """Seconds since the message was queued, by the clock of the queue's server in its entry id."""
+    published_ms = int(message.entry.partition("-")[0])
+    return max(0.0, time.time() - published_ms / 1000)

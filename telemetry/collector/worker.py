@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from telemetry.block import BlockError
 from telemetry.broker import Batch, BrokerError, Consumer, FloodBreaker, Message
-from telemetry.collector.parcel import Parcel, dead_id_of, unpack
+from telemetry.collector.parcel import Parcel, age_of, dead_id_of, tell_taken, unpack
 from telemetry.collector.patience import Draining, Patience
 from telemetry.collector.sink import DeadBlockSink
 from telemetry.runtime.backoff import Backoff
@@ -109,6 +109,7 @@ class Worker:
         self.metrics.messages_received.inc(count)
         self.metrics.rows_received.inc(rows)
         self._hand_on(-count, -rows)
+        tell_taken(messages, self.consumer.name)
         self._try(batch, messages)
 
     def _hand_on(self, count: int, rows: int) -> None:
@@ -207,7 +208,7 @@ class Worker:
             self.metrics.rows_stored.inc(block.stored)
             self.metrics.rows_blank.inc(block.blank)
             self.metrics.rows_rejected.inc(len(block.rejected))
-            self.metrics.publish_to_stored_seconds.observe(_age(parcel.message))
+            self.metrics.publish_to_stored_seconds.observe(age_of(parcel.message))
             entry = parcel.message.entry
             log_event(log, logging.DEBUG, "stored a block", id=block.id, entry=entry, rows=block.rows)
         elif standing is Standing.UNKNOWN:
@@ -292,9 +293,3 @@ class Worker:
     def _skipped(self, id: str, why: str) -> None:
         self.metrics.messages_stale.inc()
         log_event(log, logging.DEBUG, "skipped a settled block", id=id, why=why)
-
-
-def _age(message: Message) -> float:
-    """Seconds since the message was queued, by the clock of the queue's server in its entry id."""
-    published_ms = int(message.entry.partition("-")[0])
-    return max(0.0, time.time() - published_ms / 1000)

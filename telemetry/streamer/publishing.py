@@ -54,6 +54,8 @@ class Publishing:
         self.source, self.ledger, self.dead, self.producer = source, ledger, dead, producer
         self.max_bytes, self.metrics, self.health, self.stop = max_bytes - ENVELOPE, metrics, health, stop
         self.pressure = 0.0
+        self.in_hand = ""
+        """Id of the block that is being published, or that could not be."""
         self._row_bytes = 1.0
 
     @property
@@ -66,11 +68,13 @@ class Publishing:
 
         Raises SourceChanged and StoreError. A stop leaves the block to the next streamer, at no cost in tries.
         """
+        self.in_hand = block_id(self.ledger.source, reserved.first_row)
         self.metrics.pending_rows.set(reserved.rows)
         try:
             self._publish(reserved, again=reserved.tries > 0)
         finally:
             self.metrics.pending_rows.set(0)
+        self.in_hand = ""
 
     def _publish(self, reserved: Reservation, *, again: bool) -> None:
         if reserved.tries >= MAX_TRIES:

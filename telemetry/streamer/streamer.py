@@ -69,7 +69,7 @@ class Streamer:
                 raise
             except Exception:
                 # A slice that fails here is due again in a moment and, after some tries, dead-lettered.
-                log_event(log, logging.ERROR, "could not publish a block", exc_info=True)
+                log_event(log, logging.ERROR, "could not publish a block", id=self.publishing.in_hand, exc_info=True)
                 self._backoff.wait(self.stop)
             else:
                 if self._away:

@@ -192,8 +192,9 @@ def test_connections_that_are_ended_again_and_again_cost_nobody_anything(collect
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_collector_that_dies_or_freezes_with_a_batch_is_taken_over(
-    collecting: Collecting, processes: Processes, number: signal.Signals
+    collecting: Collecting, processes: Processes, caplog: pytest.LogCaptureFixture, number: signal.Signals
 ) -> None:
+    caplog.set_level(logging.INFO)
     arguments = [collecting.store.database.writer, collecting.server.url, collecting.space, str(LEASE)]
     process = processes.spawn([sys.executable, "-c", COLLECT, *arguments])
     collecting.reserved(*[4] * 4)
@@ -203,6 +204,8 @@ def test_a_collector_that_dies_or_freezes_with_a_batch_is_taken_over(
         process.signal(number)
     collecting.collect(lock_timeout=LEASE)
     assert_all_stored_once(collecting, 4)
+    told = [record.__dict__["fields"] for record in caplog.records if record.message == "took over a block"]
+    assert {fields["id"] for fields in told} == {"s:0", "s:4", "s:8", "s:12"}
     if number == signal.SIGSTOP:
         process.signal(signal.SIGCONT)
         publish(collecting, 4, 1)

@@ -63,7 +63,7 @@ def store(pipeline: Pipeline) -> Iterator[Store]:
 
 
 def test_a_slice_that_cannot_be_read_is_dead_lettered_raw_and_comes_back_by_replay(
-    pipeline: Pipeline, store: Store
+    pipeline: Pipeline, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop, health = Stop(), Health()
     source = BrokenSource(path=SAMPLE, times=False)
@@ -88,6 +88,8 @@ def test_a_slice_that_cannot_be_read_is_dead_lettered_raw_and_comes_back_by_repl
         )
         assert streamer.run() is False
     assert source.asked == MAX_TRIES
+    told = [record.__dict__["fields"] for record in caplog.records if record.message == "could not publish a block"]
+    assert told == [{"id": f"{name}:{BROKEN}"}] * MAX_TRIES
     ((number, first, rows, form, attempts, payload),) = pipeline.database.ask(
         "SELECT id, first_row, rows, format, attempts, payload FROM dead_blocks"
     )

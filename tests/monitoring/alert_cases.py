@@ -14,6 +14,7 @@ __all__ = ["CASES", "Case", "quiet"]
 
 SEEN = "telemetry_gpu_last_seen_timestamp_seconds"
 BOARD = 'gpu="3",UUID="GPU-x",device="nvidia3",modelName="H100",Hostname="node-7"'
+NONE = "0+0x60"
 PLACE = {"Hostname": "node-7", "gpu": "3"}
 WHO = {**PLACE, "UUID": "GPU-x", "modelName": "H100"}
 SAID = "node-7, GPU 3 (GPU-x)"
@@ -40,20 +41,27 @@ def quiet(alert: str, title: str, series: Mapping[str, str], *at: int, beside: t
 
 
 def queue(**gauges: str) -> dict[str, str]:
-    """Gauges of the queue, from two API pods, of which the second sees the same."""
+    """Gauges of the queue from two API pods, of which the second sees nothing but the capacity: the largest counts."""
     names = {f"telemetry_queue_{name}": values for name, values in gauges.items()}
-    return {f'{name}{{instance="{pod}",pod="{pod}"}}': values for name, values in names.items() for pod in ("a", "b")}
+    others = {name: values if name.endswith("capacity_messages") else NONE for name, values in names.items()}
+    return of_pods(names, "a") | of_pods(others, "b")
 
 
 def store(**gauges: str) -> dict[str, str]:
-    """Gauges of the database, from one API pod."""
-    return {f'telemetry_store_{name}{{instance="a",pod="a"}}': values for name, values in gauges.items()}
+    """Gauges of the database from two API pods, of which the second sees nothing."""
+    names = {f"telemetry_store_{name}": values for name, values in gauges.items()}
+    return of_pods(names, "a") | of_pods(dict.fromkeys(names, NONE), "b")
 
 
-def buckets(name: str, **counts: str) -> dict[str, str]:
-    """A histogram's buckets, by their bound: le_2_5 is 2.5."""
+def of_pods(names: Mapping[str, str], pod: str) -> dict[str, str]:
+    """The same from a pod."""
+    return {f'{name}{{instance="{pod}",pod="{pod}"}}': values for name, values in names.items()}
+
+
+def buckets(name: str, of: str = "", **counts: str) -> dict[str, str]:
+    """A histogram's buckets, by their bound: le_2_5 is 2.5; `of` are further labels."""
     return {
-        f'{name}_bucket{{le="{bound[3:].replace("inf", "+Inf").replace("_", ".")}"}}': values
+        f'{name}_bucket{{{of}le="{bound[3:].replace("inf", "+Inf").replace("_", ".")}"}}': values
         for bound, values in counts.items()
     }
 
@@ -67,8 +75,8 @@ def kept(namespace: str = "a", **counts: str) -> dict[str, str]:
 
 
 def board(metric: str, values: str, who: str = BOARD) -> dict[str, str]:
-    """A metric of one board, from two API pods."""
-    return {f'{metric}{{{who},instance="{pod}",pod="{pod}"}}': values for pod in ("a", "b")}
+    """A metric of one board, from two API pods; to the second it is well. The worst counts."""
+    return {f'{metric}{{{who},instance="{pod}",pod="{pod}"}}': told for pod, told in (("a", values), ("b", NONE))}
 
 
 def seen(host: str, gpu: int, values: str, uuid: str = "") -> dict[str, str]:
@@ -76,32 +84,11 @@ def seen(host: str, gpu: int, values: str, uuid: str = "") -> dict[str, str]:
     return {f'{SEEN}{{Hostname="{host}",gpu="{gpu}",UUID="{uuid or f"{host}-{gpu}"}",instance="a"}}': values}
 
 
-def coded(code: int, values: str) -> dict[str, str]:
-    """The last XID as dcgm-exporter labels it: another code is another series."""
-    return board(XID, values, f'{BOARD},err_code="{code}",err_msg="{code}, in words"')
-
-
-def renumbered(boards: int, dead: int) -> dict[str, str]:
-    """A host whose board dies at minute 5; at 8 it is back without it, and each is told at its new number alone."""
-    told: dict[str, str] = {}
-    for n in range(boards):
-        if n == dead:
-            told |= seen("node-7", n, STOPS, f"U{n}")
-        elif n < dead:
-            told |= seen("node-7", n, "0+60x60", f"U{n}")
-        else:
-            told |= seen("node-7", n, "0+60x8 stale", f"U{n}") | seen("node-7", n - 1, "_x9 540+60x51", f"U{n}")
-    return told
-
-
-def reasons(*masks: int) -> dict[str, str]:
-    """A board for each mask."""
-    return {f'{REASONS}{{gpu="{mask}",Hostname="node-7"}}': f"{mask}+0x50" for mask in masks}
-
-
 STOPS = "0+60x5 300+0x55"
 UNSETTLED = "A block is overdue, by {} more than anything has waited in the queue: nobody publishes it."
 UP = 'telemetry_database_up{{instance="{}"}}'
+IN_A = 'namespace="a",'
+BURSTS = " ".join(str(n // 3 * 100) for n in range(42))
 FULL = queue(depth_messages="9+0x50", capacity_messages="10+0x50")
 LIVE = seen("node-1", 0, "0+60x60")
 LAG = "telemetry_collector_publish_to_stored_seconds"
@@ -109,9 +96,6 @@ COMMIT = "telemetry_collector_transaction_seconds"
 READ = "telemetry_streamer_rows_read_total"
 ASKED, ROUTE = "telemetry_api_requests_total", 'route="/api/v1/gpus"'
 TIMEOUTS = 'telemetry_api_database_connection_timeouts_total{instance="a"}'
-COUNTED = "DCGM_EXP_XID_ERRORS_COUNT"
-XID, HEAT, REASONS = "DCGM_FI_DEV_XID_ERRORS", "DCGM_FI_DEV_THERMAL_VIOLATION", "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS"
-POWER, ECC, SERIES = "DCGM_FI_DEV_POWER_VIOLATION", "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", "telemetry_gpus_series"
 
 QUEUE = [
     Case(
@@ -197,7 +181,10 @@ WAY = [
     ),
     Case(
         "TelemetryBreakerOpen",
-        {'telemetry_collector_breaker_open{instance="c"}': "0+0x3 1+0x9 0+0x9"},
+        {
+            'telemetry_collector_breaker_open{instance="d"}': NONE,
+            'telemetry_collector_breaker_open{instance="c"}': "0+0x3 1+0x9 0+0x9",
+        },
         (6, 13),
         (3, 5, 14),
         "c holds its messages back, because the database refuses nearly all of them.",
@@ -211,11 +198,30 @@ WAY = [
         "One message of twenty takes longer than 20s from the queue to the database.",
     ),
     Case(
+        "TelemetryFreshnessLag",
+        buckets(LAG, 'instance="c",', le_5="0+100x40", le_10="0+100x40", le_30="0+100x40", le_inf="0+100x40")
+        | buckets(LAG, 'instance="d",', le_5="0+0x40", le_10="0+0x40", le_30="0+50x40", le_inf="0+50x40"),
+        (11, 40),
+        (10,),
+        "One message of twenty takes longer than 27s from the queue to the database.",
+        title="of one collector of two",
+    ),
+    Case(
         "TelemetryDatabaseSlow",
-        buckets(COMMIT, le_2_5="0+0x40", le_5="0+90x20 1801+95x19", le_10="0+100x40", le_inf="0+100x40"),
+        buckets(COMMIT, IN_A, le_2_5="0+0x40", le_5="0+90x20 1801+95x19", le_10="0+100x40", le_inf="0+100x40")
+        | buckets(COMMIT, 'namespace="b",', le_2_5="0+900x40", le_5="0+900x40", le_10="0+900x40", le_inf="0+900x40"),
         (11, 20),
         (10, 30, 40),
         "One transaction of twenty takes the database longer than 7.5s.",
+        {"namespace": "a"},
+    ),
+    Case(
+        "TelemetryDatabaseSlow",
+        buckets(COMMIT, le_2_5="0+0x41", le_5="0+0x41", le_10=BURSTS, le_inf=BURSTS),
+        (13, 40),
+        (10,),
+        "One transaction of twenty takes the database longer than 9.75s.",
+        title="in bursts, every three minutes",
     ),
     Case(
         "TelemetryDatabaseAway",
@@ -272,6 +278,8 @@ ENDS = [
         ("TelemetryRedisAway",),
         "another namespace's Redis is none of its business",
     ),
+    quiet("TelemetryNothingRead", "one streamer of two stands still",
+          {f'{READ}{{instance="s"}}': "5+0x50", f'{READ}{{instance="t"}}': "0+100x50"}, 15, 25, 50),
     quiet("TelemetryNothingRead", "the queue is full", {READ: "5+0x50"} | FULL, 25,
           beside=("TelemetryQueueNearlyFull",)),
     quiet("TelemetryNothingRead", "Redis is away", {READ: "5+0x50", 'telemetry_redis_up{instance="a"}': "0+0x50"}, 25,
@@ -305,6 +313,20 @@ ENDS = [
         {"instance": "c", "check": "database"},
     ),
     Case(
+        "TelemetryNotReady",
+        {'telemetry_streamer_ready{instance="s",check="queue"}': "0+0x15 1+0x9"},
+        (10, 15),
+        (9, 16),
+        "s is not ready: its check queue has failed for ten minutes.",
+        {"instance": "s", "check": "queue"},
+        title="a streamer",
+    ),
+    quiet("TelemetryApiErrors", "what was asked was wrong",
+          {f'{ASKED}{{{ROUTE},status="4xx"}}': "0+50x40", f'{ASKED}{{{ROUTE},status="2xx"}}': "0+50x40"}, 12, 30),
+    quiet("TelemetryApiErrors", "one pod that is asked little",
+          {f'{ASKED}{{{ROUTE},status="5xx",instance="a"}}': "0+1x40",
+           f'{ASKED}{{{ROUTE},status="2xx",instance="b"}}': "0+99x40"}, 12, 30),
+    Case(
         "TelemetryApiErrors",
         {
             f'{ASKED}{{{ROUTE},status="5xx"}}': "0+6x20 120+5x20",
@@ -325,99 +347,4 @@ ENDS = [
     ),
 ]  # fmt: skip
 
-GPU = [
-    Case(
-        "TelemetryGpuXidCritical",
-        coded(0, "0+0x5 stale _x9 0+0x25") | coded(79, "_x6 79+0x9 stale"),
-        (6, 15, 30),
-        (5, 31),
-        f"{SAID}: XID 79, GPU has fallen off the bus.",
-        {**WHO, "xid": "79"},
-    ),
-    Case(
-        "TelemetryGpuXidCritical",
-        board(XID, "0+0x5 79+0x9 0+0x25"),
-        (6, 15, 30),
-        (5, 31),
-        f"{SAID}: XID 79, GPU has fallen off the bus.",
-        {**WHO, "xid": "79"},
-        title="by an exporter that does not label it",
-    ),
-    Case(
-        "TelemetryGpuXidWarning",
-        board(XID, "0+0x5 94+0x9 13+0x25"),
-        (6, 15, 30),
-        (5, 31),
-        f"{SAID}: XID 94, contained ECC error: the applications that hit it must restart.",
-        {**WHO, "xid": "94"},
-    ),
-    Case("TelemetryGpuXidCritical", board(XID, "0+0x5 79 45+0x40"), (6, 7, 21), (5, 22),
-         f"{SAID}: XID 79, GPU has fallen off the bus.", {**WHO, "xid": "79"}, title="another code follows at once"),
-    Case("TelemetryGpuXidCritical",
-         board(XID, "45+0x40") | board(COUNTED, "0+0x5 2+0x4 0+0x30", f'{BOARD},xid="62"')
-         | board(COUNTED, "1+0x40", f'{BOARD},xid="45"'),
-         (6, 25), (5, 26), f"{SAID}: XID 62, internal micro-controller halted.", {**WHO, "xid": "62"},
-         title="in the exporter's count alone"),
-    Case("TelemetryGpuXidCritical", board(XID, "79+0x30") | board(COUNTED, "1+0x30", f'{BOARD},xid="79"'), (1, 20), (),
-         f"{SAID}: XID 79, GPU has fallen off the bus.", {**WHO, "xid": "79"}, title="told by both, and once"),
-    Case("TelemetryGpuXidCritical",
-         {f'{XID}{{{BOARD},GPU_I_ID="{place}"}}': "79+0x30" for place in (1, 2)}, (1, 20), (),
-         f"{SAID}: XID 79, GPU has fallen off the bus.", {**WHO, "xid": "79"}, title="of two instances of a board"),
-    *(quiet(f"TelemetryGpuXid{severity}", f"{code} is the application's own", board(XID, f"{code}+0x50"))
-      for severity, code in (("Critical", 31), ("Warning", 43))),
-    Case("TelemetryGpuRowRemapFailed", board("DCGM_FI_DEV_ROW_REMAP_FAILURE", "0+0x5 1+0x9 0+0x9"), (6, 15), (5, 16),
-         f"{SAID}: memory rows could not be remapped.", WHO),
-    Case("TelemetryGpuRowRemapPending", board("DCGM_FI_DEV_ROW_REMAP_PENDING", "1+0x15 0+0x9"), (10, 15), (9, 16),
-         f"{SAID}: memory rows wait to be remapped.", WHO),
-    Case("TelemetryGpuEccUncorrectable", board(ECC, "0+0x5 2+0x9 0+0x9"), (6, 15), (5, 16),
-         f"{SAID}: 2 uncorrectable memory errors since its driver was loaded.", WHO),
-    Case("TelemetryGpuThermalThrottling", board(HEAT, "0+3600000000x30 108000000000+0x10"), (10, 30), (9, 36),
-         f"{SAID} is slowed down by heat 6% of the time.", WHO),
-    Case("TelemetryGpuThermalThrottling", board(REASONS, "1+0x5 64+0x9 1+0x10"), (12, 15), (5, 10, 24),
-         f"{SAID} is slowed down by heat 100% of the time.", WHO, title="told by reasons alone"),
-    quiet("TelemetryGpuThermalThrottling", "a share of exactly 5 %", board(HEAT, "0+3000000000x50")),
-    quiet("TelemetryGpuThermalThrottling", "other reasons", reasons(0, 1, 4, 8, 16, 128, 256)),
-    Case("TelemetryGpuPowerThrottling", board(POWER, "0+36000000000x40 1440000000000+0x10"), (35, 40), (34, 45),
-         f"{SAID} is slowed down by its power limit 60% of the time.", WHO),
-    Case("TelemetryGpuPowerThrottling", board(REASONS, "129+0x40 4+0x10"), (31, 40), (29, 46),
-         f"{SAID} is slowed down by its power limit 100% of the time.", WHO, title="told by the power brake alone"),
-    quiet("TelemetryGpuPowerThrottling", "the power cap is daily life", reasons(1, 4, 5, 16), 40),
-    Case("TelemetryGpuMissing", LIVE | seen("node-7", 0, "0+60x60") | seen("node-7", 3, "0+60x5 300+0x24 1860+60x29"),
-         (16, 30), (10, 15, 31), "node-7, GPU 3 (node-7-3) was last heard of 11m 0s ago; its host goes on.",
-         {**PLACE, "UUID": "node-7-3"}),
-    Case("TelemetryGpuMissing", LIVE | renumbered(8, 3), (16, 60), (5, 15),
-         "node-7, GPU 3 (U3) was last heard of 11m 0s ago; its host goes on.", {**PLACE, "UUID": "U3"},
-         title="its host was restarted, and the others are numbered anew"),
-    Case("TelemetryGpuMissing", LIVE | renumbered(8, 7), (16, 60), (5, 15),
-         "node-7, GPU 7 (U7) was last heard of 11m 0s ago; its host goes on.",
-         {"Hostname": "node-7", "gpu": "7", "UUID": "U7"}, title="its host was restarted, and it was the last"),
-    Case("TelemetryGpuMissing",
-         LIVE | renumbered(8, 3) | seen("node-7", 7, "_x29 1740+60x30", "new"), (16, 28), (15, 30),
-         "node-7, GPU 3 (U3) was last heard of 11m 0s ago; its host goes on.", {**PLACE, "UUID": "U3"},
-         title="its host was restarted, until a new one was built in"),
-    Case("TelemetryGpuMissing",
-         LIVE | seen("node-7", 0, "0+0x60", "old") | seen("node-7", 0, "0+60x60", "new") | seen("node-7", 3, STOPS),
-         (16, 40), (5, 15), "node-7, GPU 3 (node-7-3) was last heard of 11m 0s ago; its host goes on.",
-         {**PLACE, "UUID": "node-7-3"}, title="and not another, that was replaced"),
-    quiet("TelemetryGpuMissing", "all boards of a host are replaced at once",
-          LIVE | {name: values for n in range(8)
-                  for name, values in (seen("node-7", n, "0+60x5 300+0x54", f"old-{n}")
-                                       | seen("node-7", n, "_x7 420+60x53", f"new-{n}")).items()}, 6, 8, 16, 40),
-    quiet("TelemetryGpuMissing", "another board stands in its place",
-          LIVE | seen("node-7", 0, "0+60x60") | seen("node-7", 3, STOPS) | seen("node-7", 3, "0+60x60", "new")),
-    quiet("TelemetryGpuMissing", "nothing is heard of anybody", seen("node-1", 0, STOPS) | seen("node-7", 3, STOPS)),
-    quiet("TelemetryGpuMissing", "silent for five minutes, again and again",
-          LIVE | seen("node-1", 3, "0+0x5 300+0x5 600+0x5 900+0x5 1200+0x5 1500+0x30"), 5, 15, 25),
-    Case("TelemetryHostStale", LIVE | seen("node-7", 3, "0+60x5 300+0x24 1860+60x29"), (16, 30), (10, 15, 31),
-         "node-7 was last heard of 11m 0s ago; other hosts go on.", {"Hostname": "node-7"}),
-    quiet("TelemetryHostStale", "nothing is heard of anybody",
-          seen("node-1", 0, STOPS) | seen("node-7", 3, "0+60x4 240+0x55")),
-    quiet("TelemetryHostStale", "a GPU of no host", LIVE | seen("", 3, STOPS, "GPU-helm-test")),
-    quiet("TelemetryGpuMissing", "a GPU of no host", LIVE | seen("", 3, STOPS, "a") | seen("", 0, "0+60x60", "b")),
-    Case("TelemetryGpuSeriesCut",
-         {f'{SERIES}{{state="cut",instance="a"}}': "9+0x15 0+0x9", f'{SERIES}{{state="stale"}}': "9+0x30"},
-         (10, 15), (9, 16), "9 series are beyond the most that /metrics/gpus shows: alerts do not see them.",
-         {"state": "cut"}),
-]  # fmt: skip
-
-CASES = [*QUEUE, *WAY, *ENDS, *GPU]
+CASES = [*QUEUE, *WAY, *ENDS]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from tests.monitoring.alert_cases import (
     ASKED,
-    ECC,
     PLACE,
     ROUTE,
     SAID,
     SEEN,
     STOPS,
     WHO,
-    XID,
     Case,
     board,
     quiet,
     store,
 )
+from tests.monitoring.gpu_cases import ECC, XID
 
 __all__ = ["GONE_FOR_A_WEEK", "PRESENCE", "pods"]
 
@@ -54,7 +53,7 @@ def page(namespace: str, tells: str, up: str) -> dict[str, str]:
 
 
 REMAP = "DCGM_FI_DEV_ROW_REMAP_FAILURE"
-AHEAD = "4000000000+0x60"
+AHEAD = "301+60x60"
 GOES_ON = "0+60x60"
 PROD = heard("prod", "node-1", 0, GOES_ON) | heard("prod", "node-7", 0, GOES_ON)
 
@@ -79,7 +78,7 @@ PRESENCE = [
         OF_A,
     ),
     Case("TelemetryStreamerAbsent",
-         pods("streamer", p="1 stale _ _ _ " * 8, q="_ _ 1 stale _ " * 8) | pods("streamer", "b", p="1+0x40"),
+         pods("streamer", p="1 stale _ _ _ " * 8, q="1 stale _ _ _ " * 8) | pods("streamer", "b", p="1+0x40"),
          (5, 21, 32, 39), (4,), "No streamer was there to be scraped for five minutes: nothing is read.", OF_A,
          title="two crash again and again"),
     quiet("TelemetryStreamerAbsent", "one follows the other, again and again", {
@@ -100,8 +99,9 @@ PRESENCE = [
           store(newest_reading_age_seconds="604800+60x30") | {
               'telemetry_store_newest_reading_age_seconds{namespace="b"}': "-900+0x30"}),
     Case("TelemetryGpusUnread",
-         {f'telemetry_gpus_up{{instance="{pod}"}}': "1+0x3 0+0x9 1+0x9" for pod in ("a", "b")}
-         | {'telemetry_database_up{instance="a"}': "1+0x22"}, (9, 12), (8, 14), UNREAD),
+         {f'telemetry_gpus_up{{namespace="a",instance="{pod}"}}': "1+0x3 0+0x9 1+0x9" for pod in ("a", "b")}
+         | {'telemetry_database_up{namespace="a",instance="a"}': "1+0x22",
+            'telemetry_gpus_up{namespace="b",instance="a"}': "1+0x22"}, (9, 12), (8, 14), UNREAD, OF_A),
     Case("TelemetryGpusUnread",
          pods("api", p="1+0x60") | page("a", "1+0x10 stale", "1+0x10 0+0x49") | page("b", "1+0x60", "1+0x60"),
          (16, 60), (10, 15), UNREAD, OF_A, title="it was scraped, and is refused"),
@@ -129,6 +129,9 @@ PRESENCE = [
           PROD | heard("dev", "node-7", 3, STOPS), 16, 40),
     quiet("TelemetryHostStale", "nothing is heard of anybody, and one clock is ahead",
           heard("prod", "node-2", 0, STOPS) | heard("prod", "node-1", 0, AHEAD), 16, 40),
+    quiet("TelemetryGpuMissing", "its host has no other sign of life than a clock that is ahead",
+          heard("prod", "node-1", 0, GOES_ON) | heard("prod", "node-7", 3, STOPS) | heard("prod", "node-7", 0, AHEAD),
+          16, 40, beside=("TelemetryHostStale",)),
     Case("TelemetryGpuMissing", PROD | heard("prod", "node-7", 3, STOPS) | heard("prod", "node-9", 0, AHEAD),
          (16, 40), (10, 15), "node-7, GPU 3 () was last heard of 11m 0s ago; its host goes on.",
          {"namespace": "prod", **PLACE}, title="beside a clock that is ahead"),

@@ -11,20 +11,22 @@ from typing import Any
 
 import pytest
 
-from telemetry.catalog import METRICS, XID_TEXT
+from telemetry.catalog import METRICS
 from telemetry.monitoring.alerts import Alert
 from telemetry.monitoring.written import GROUPS, RULES, written
 from telemetry.runtime.measures import BY_NAME
+from telemetry.xids import XID_TEXT
 from tests.fixtures.promtool import Promtool
 from tests.monitoring.alert_cases import CASES as OTHERS
-from tests.monitoring.alert_cases import LIVE, XID, Case, board, queue, seen, store
+from tests.monitoring.alert_cases import LIVE, Case, board, queue, seen, store
+from tests.monitoring.gpu_cases import GPU, XID
 from tests.monitoring.presence_cases import GONE_FOR_A_WEEK, PRESENCE, pods
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm-chart"
 RULES_FILE = CHART / RULES
 ALERTS = {alert.name: alert for group in GROUPS.values() for alert in group}
-CASES = [*OTHERS, *PRESENCE]
+CASES = [*OTHERS, *GPU, *PRESENCE]
 HEALTHY = (
     queue(
         depth_messages="400+0x60",

@@ -140,8 +140,8 @@ def test_a_crowd_of_strangers_at_metrics_hides_neither_that_nor_the_gpus(
 
 def test_a_text_that_is_too_old_is_made_by_one_thread_while_others_get_the_last_one() -> None:
     goes_on, asked = threading.Event(), threading.Event()
-    old, new = (b"old", "text/plain"), (b"new", "text/plain")
-    kept = Kept(lasts=0.0, meanwhile=3_600.0)
+    old, new, other = (b"old", "text/plain"), (b"new", "text/plain"), (b"new", OPEN_METRICS)
+    kept, first_ones = Kept(lasts=0.0, meanwhile=3_600.0), Kept()
     assert kept.lately(None, lambda: old) == old
 
     def slow() -> Text:
@@ -153,9 +153,10 @@ def test_a_text_that_is_too_old_is_made_by_one_thread_while_others_get_the_last_
         made = first.submit(kept.lately, "*/*", slow)
         assert asked.wait(PATIENCE)
         assert kept.lately(None, lambda: new) == old
-        assert kept.lately(OPEN_METRICS, lambda: new) is None, "there was none"
+        assert kept.lately(OPEN_METRICS, lambda: other) == other, "nobody is at it in this format"
         goes_on.set()
         assert made.result() == new
+    assert first_ones.lately(None, lambda: first_ones.lately(None, lambda: new) or old) == old, "there was none before"
     assert Kept().keep(new) == Kept().lately(None, lambda: new)
 
 

@@ -136,6 +136,7 @@ def answered(shown: Shown) -> set[tuple[str, str, float]]:
     }
 
 
+@pytest.mark.slow  # the other file is followed every day, by the same commands
 def test_a_reading_can_be_followed_from_the_file_to_the_api(pipeline: Pipeline, path: str, tmp_path: Path) -> None:
     shown = follow(pipeline, path, tmp_path, SAMPLE)
     id = f"{re.findall(r'^stream +(.+)$', shown.text, re.MULTILINE)[0].strip()}:1000"

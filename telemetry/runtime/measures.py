@@ -63,7 +63,9 @@ STREAMER = _of(
     ),
     _counter("rows_blank", "Readings with DCGM's 'no value': a rise means that a field is not supported by a GPU."),
     _counter(
-        "rows_rejected", "Readings that cannot be used, by reason: should stay at 0; the rows are kept.", "reason"
+        "rows_rejected",
+        "Unusable readings, by the field at fault, or quotes, too_long, field_count, other: should stay at 0.",
+        "reason",
     ),
     _counter("rows_published", "Readings handed to the queue: its rate is this streamer's real throughput."),
     _counter("rows_dead", "Readings dead-lettered because no streamer could publish them: any wants a look."),

@@ -7,7 +7,8 @@ the names and what they are good for (`measures`), serving them (`health`, `expo
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily
@@ -18,14 +19,17 @@ from telemetry.runtime.measures import BY_NAME, Measure
 
 __all__ = ["ApiMetrics", "CollectorMetrics", "StreamerMetrics", "new_registry"]
 
-REASONS = frozenset(
+FAULTS: Mapping[str, str] = MappingProxyType({"its": "quotes", "longer": "too_long", "fields": "field_count"})
+"""What faults of a whole row are called, by the first word of their reason; a reason that begins with a number is of
+another count of fields than the header's."""
+FIELDS = frozenset(
     (
-        *("fields", "longer", "its", "timestamp", "metric_name", "gpu_id", "device", "uuid", "model_name", "hostname"),
-        *("container", "pod", "namespace", "value", "labels_raw"),
+        *("timestamp", "metric_name", "gpu_id", "device", "uuid", "model_name", "hostname", "container", "pod"),
+        *("namespace", "value", "labels_raw"),
     )
 )
-"""First words of a rejection's reason that are told apart: the field, or the fault. All others are `OTHER`: a wide file
-has a column for each metric, and names them."""
+"""First words of the other reasons that are told apart: the field that cannot be used. All others are `OTHER`: a wide
+file has a column for each metric, and names them."""
 OTHER = "other"
 
 KINDS = ("outage", "conflict", "data")
@@ -119,7 +123,11 @@ class StreamerMetrics(RoleMetrics):
         self.rows_read = self.counter("rows_read")
         self.rows_blank = self.counter("rows_blank")
         self.rows_rejected = self.counter("rows_rejected")
-        for word in (*REASONS, OTHER):  # from 0 on: of a series that is born with its value no rate is seen
+        for word in (
+            *FAULTS.values(),
+            *FIELDS,
+            OTHER,
+        ):  # from 0 on: of a series that is born with its value no rate is seen
             self.rows_rejected.labels(reason=word)
         self.rows_published = self.counter("rows_published")
         self.rows_dead = self.counter("rows_dead")
@@ -138,7 +146,7 @@ class StreamerMetrics(RoleMetrics):
         """Count the rejected readings of a block by what their reasons begin with."""
         words = Tally("fields" if reason[:1].isdigit() else reason.partition(" ")[0] for reason in reasons)
         for word, count in words.items():
-            self.rows_rejected.labels(reason=word if word in REASONS else OTHER).inc(count)
+            self.rows_rejected.labels(reason=FAULTS.get(word, word if word in FIELDS else OTHER)).inc(count)
 
 
 class CollectorMetrics(RoleMetrics):

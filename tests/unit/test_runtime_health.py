@@ -6,10 +6,13 @@ import http.client
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from telemetry.runtime import CollectorMetrics, Health, HealthServer, StreamerMetrics
+from telemetry.streamer.sources.csvfile import CsvSource
+from telemetry.streamer.sources.records import MAX_RECORD
 from tests.fixtures.clock import ManualClock
 from tests.fixtures.wait import PATIENCE
 
@@ -152,6 +155,21 @@ def test_totals_are_readable_without_prometheus() -> None:
     assert (totals["rows_read"], totals["rows_rejected"]) == (10, 5)
     assert (totals["publish_seconds_count"], totals["publish_seconds_sum"]) == (1, 0.5)
     assert totals["rows_published"] == 0
+
+
+def test_rejected_readings_are_counted_by_the_field_or_the_fault_of_their_row(tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    good = b"2025-07-18T20:42:34Z,DCGM_FI_DEV_GPU_TEMP,0,GPU-1,node-1"
+    rows = good + b",1", good + b",n/a", good, good + b",1,2", good + b',"1', b"x" * MAX_RECORD + good + b",1"
+    path.write_bytes(b"timestamp,metric_name,gpu_id,uuid,Hostname,value\n" + b"\n".join(rows) + b"\n")
+    source, metrics = CsvSource(path=path, times=True), StreamerMetrics()
+    source.open()
+    block = source.block("s", 0, len(rows), None)
+    source.close()
+    metrics.rejected(item.reason for item in block.rejected)
+    (family,) = metrics.rows_rejected.collect()
+    counted = {one.labels["reason"]: one.value for one in family.samples if one.value}
+    assert counted == {"value": 1, "field_count": 2, "quotes": 1, "too_long": 1}
 
 
 @pytest.mark.parametrize(("metrics", "role"), [(StreamerMetrics, "streamer"), (CollectorMetrics, "collector")])

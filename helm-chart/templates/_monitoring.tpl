@@ -21,10 +21,32 @@
 {{- end }}
 {{- end }}
 
-{{/* How often, and how long: (list $ values). */}}
+{{/* How often, and how long: (list $ "serviceMonitor"). Rates of alerts look back over five minutes, and want five values. */}}
 {{- define "telemetry.scrape" -}}
-interval: {{ dig "interval" "30s" . }}
-scrapeTimeout: {{ dig "scrapeTimeout" "10s" . }}
+{{- $own := include "telemetry.monitoringValues" . | fromYaml -}}
+{{- $path := printf "monitoring.%s" (index . 1) -}}
+{{- $interval := dig "interval" "30s" $own -}}
+{{- $timeout := dig "scrapeTimeout" "10s" $own -}}
+{{- $every := include "telemetry.milliseconds" $interval | int64 -}}
+{{- $patience := include "telemetry.milliseconds" $timeout | int64 -}}
+{{- if or (lt $every 1000) (gt $every 60000) -}}
+{{- include "telemetry.refuse" (list (printf "%s.interval" $path) (printf "%s is not from 1s to 1m, and at longer intervals alerts that look at rates never fire; set it to 30s" $interval)) -}}
+{{- end -}}
+{{- if or (lt $patience 1) (gt $patience $every) -}}
+{{- include "telemetry.refuse" (list (printf "%s.scrapeTimeout" $path) (printf "%s is nothing or longer than the interval, and Prometheus Operator takes no such monitor; set it to %s at most" $timeout $interval)) -}}
+{{- end -}}
+interval: {{ $interval }}
+scrapeTimeout: {{ $timeout }}
+{{- end }}
+
+{{/* A time as Prometheus writes it, 1m30s, in milliseconds. */}}
+{{- define "telemetry.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+[a-z]+" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "[0-9]+" . | int64) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $sum -}}
 {{- end }}
 
 {{/* A pod's name says more than its address, and no two roles share one. */}}

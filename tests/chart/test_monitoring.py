@@ -252,3 +252,30 @@ def test_the_operators_objects_are_as_its_schemas_say(chart: Chart, monitored: R
 )
 def test_what_is_no_value_is_refused_by_its_path(chart: Chart, values: dict[str, Any], path: str) -> None:
     assert path in chart.refusal({"monitoring": values})
+
+
+@pytest.mark.parametrize(
+    ("piece", "values", "says"),
+    [
+        ("serviceMonitor", {"interval": "5s"}, "scrapeTimeout: 10s is nothing or longer than the interval"),
+        ("podMonitor", {"interval": "1m", "scrapeTimeout": "61s"}, "set it to 1m at most"),
+        ("podMonitor", {"scrapeTimeout": "0s"}, "scrapeTimeout: 0s is nothing"),
+        ("serviceMonitor", {"interval": "1m1ms"}, "interval: 1m1ms is not from 1s to 1m"),
+        ("podMonitor", {"interval": "0m999ms", "scrapeTimeout": "5ms"}, "interval: 0m999ms is not from 1s to 1m"),
+    ],
+)
+def test_a_monitor_that_the_operator_or_an_alert_could_not_use_is_refused(
+    chart: Chart, piece: str, values: dict[str, str], says: str
+) -> None:
+    refusal = chart.refusal(monitoring(**{piece: values}))
+    assert f"monitoring.{piece}." in refusal
+    assert says in refusal
+
+
+def test_the_shortest_and_the_longest_interval_are_taken(chart: Chart) -> None:
+    pace = {"interval": "1s", "scrapeTimeout": "1000ms"}
+    render = chart(monitoring(serviceMonitor={"interval": "1m", "scrapeTimeout": "59s"}, podMonitor=pace))
+    api = render["ServiceMonitor", "telemetry-api"]["spec"]["endpoints"]
+    (roles,) = render["PodMonitor", "telemetry-roles"]["spec"]["podMetricsEndpoints"]
+    assert {(one["interval"], one["scrapeTimeout"]) for one in api} == {("1m", "59s")}
+    assert (roles["interval"], roles["scrapeTimeout"]) == ("1s", "1000ms")

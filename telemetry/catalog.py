@@ -78,6 +78,10 @@ _GROUPS: Final[tuple[tuple[str, str, Kind, float, float, dict[str, str]], ...]] 
     (_DEV, "ratio", "gauge", 0, 1, {"FB_USED_PERCENT": "Framebuffer used / (total - reserved)"}),
     # exporters' counter files call it a counter; DCGM's header says throughput
     (_DEV, "MB/s", "gauge", 0, 1e8, {"NVLINK_BANDWIDTH_TOTAL": "NVLink throughput over all lanes"}),
+    # likewise: DCGM's header says utilization, and NVML, from whom it is, gives KB/s over 20 ms
+    (_DEV, "KB/s", "gauge", 0, 1e9, {
+        "PCIE_TX_THROUGHPUT": "Sent over PCIe, in short samples", "PCIE_RX_THROUGHPUT": "Received over PCIe, likewise",
+    }),
     (_DEV, "bytes", "counter", 0, _INT64_MAX, {
         "NVLINK_COUNT_TX_BYTES": "Bytes sent over NVLink",
         "NVLINK_COUNT_RX_BYTES": "Bytes received over NVLink",

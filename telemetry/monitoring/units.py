@@ -21,6 +21,7 @@ _UNITS: Final = {
     "MiB": "mbytes",
     "ratio": "percentunit",
     "MB/s": "MBs",
+    "KB/s": "KBs",
     "bytes": "bytes",
     "bytes/s": "Bps",
     "ns": "ns",

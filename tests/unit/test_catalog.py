@@ -111,6 +111,13 @@ def test_a_renamed_metric_carries_the_factor_to_the_classic_unit(
     assert value * metric.factor == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("name", ["DEV_PCIE_TX_THROUGHPUT", "DEV_PCIE_RX_THROUGHPUT", "DEV_NVLINK_BANDWIDTH_TOTAL"])
+def test_a_throughput_is_a_gauge_though_exporters_call_it_a_counter(name: str) -> None:
+    metric = lookup(f"DCGM_FI_{name}")
+    assert metric is not None
+    assert (metric.kind, metric.unit[1:]) == ("gauge", "B/s")
+
+
 def test_no_spelling_means_two_metrics() -> None:
     shorts: dict[str, str] = {}
     for name, metric in {**METRICS, **RENAMED}.items():

@@ -176,6 +176,19 @@ def test_alerts_can_be_left_out_and_led_elsewhere(chart: Chart) -> None:
     )
 
 
+def test_no_label_of_an_alert_is_dropped_in_silence(chart: Chart) -> None:
+    said = chart.refusal(monitoring(prometheusRule={"alertLabels": {"severity": "page"}}))
+    assert "monitoring.prometheusRule.alertLabels: severity is each alert's own" in said
+
+
+def test_no_streamer_is_missed_where_none_is_wanted(chart: Chart, monitored: Render) -> None:
+    def alerts(render: Render) -> set[str]:
+        groups = render["PrometheusRule", "telemetry-alerts"]["spec"]["groups"]
+        return {rule["alert"] for group in groups for rule in group["rules"]}
+
+    assert alerts(monitored) - alerts(chart({**ON, "streamer": {"replicas": 0}})) == {"TelemetryStreamerAbsent"}
+
+
 def test_the_dashboards_are_the_codes(monitored: Render) -> None:
     for uid, board in boards().items():
         (text,) = monitored["ConfigMap", uid.replace("telemetry-", "telemetry-dashboard-")]["data"].values()

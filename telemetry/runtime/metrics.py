@@ -123,11 +123,8 @@ class StreamerMetrics(RoleMetrics):
         self.rows_read = self.counter("rows_read")
         self.rows_blank = self.counter("rows_blank")
         self.rows_rejected = self.counter("rows_rejected")
-        for word in (
-            *FAULTS.values(),
-            *FIELDS,
-            OTHER,
-        ):  # from 0 on: of a series that is born with its value no rate is seen
+        # From 0 on: of a series that is born with its value no rate is seen.
+        for word in (*FAULTS.values(), *FIELDS, OTHER):
             self.rows_rejected.labels(reason=word)
         self.rows_published = self.counter("rows_published")
         self.rows_dead = self.counter("rows_dead")

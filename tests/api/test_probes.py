@@ -1,5 +1,6 @@
 """Probes and metrics, and what happens while the database is away."""
 
+import re
 from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
@@ -119,6 +120,10 @@ def test_metrics_count_requests_by_route_and_status(api: Api) -> None:
         assert f"telemetry_api_requests_total{{{labels}}} {count}.0\n" in text
     assert 'telemetry_api_responses_total{status="404"} 3.0\n' in text
     assert 'telemetry_api_request_duration_seconds_count{group="gpus"} 5.0\n' in text
+    took = [float(value) for value in re.findall(r'api_route_seconds_total{route="/api/v1/gpus.*"} (.*)', text)]
+    (together,) = re.findall(r'api_request_duration_seconds_sum{group="gpus"} (.*)', text)
+    assert (len(took), min(took) > 0) == (2, True)
+    assert sum(took) == pytest.approx(float(together))
     assert "telemetry_api_build_info{" in text
     assert "telemetry_api_database_connections_limit 8.0\n" in text
     openmetrics = api.client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})

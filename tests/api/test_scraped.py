@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from telemetry.block import Workload
-from telemetry.broker import Topic
+from telemetry.broker import Topic, TopicFull
 from telemetry.runtime.exposition import exposition
 from telemetry.runtime.measures import QUEUE, STORE
 from telemetry.runtime.metrics import ApiMetrics, CollectorMetrics, StreamerMetrics
@@ -96,16 +96,32 @@ def now() -> int:
 def test_the_queue_and_the_database_are_told_as_they_are(watch: Watch, topic: Topic, store: Store) -> None:
     fill(store.database, [Reading(gpu("a", n), now() - 5 * SECOND, TEMP, n) for n in range(3)])
     store.ledger().reserve(7)
-    with topic.producer(capacity=20) as producer, topic.consumer() as consumer:
+    with topic.producer(capacity=5) as producer, topic.consumer() as consumer:
+        for number in range(2):
+            producer.publish(f"bad:{number}", b"x", rows=10, timeout=0)
+        with (loop := Loop(consumer, max_messages=2)).next() as batch:
+            for message in batch.messages[:1]:
+                batch.reject(message, "cannot be read")
+            batch.release()
+        assert len(loop.ids()) == 1
         for number in range(5):
             producer.publish(f"file:{number}", b"x", rows=100, timeout=0)
-        Loop(consumer, max_messages=2).next()
+        with pytest.raises(TopicFull):
+            producer.publish("file:5", b"x", rows=100, timeout=0.05)
+        loop.next()
         found = in_time(watch(store.database.reader))
     assert set(found) == {one.name for one in (*QUEUE, *STORE)}
     queue = {name.removeprefix("telemetry_queue_"): value for name, value in found.items()}
     assert (queue["depth_messages"], queue["waiting_messages"], queue["in_flight_messages"]) == (5, 3, 2)
     assert (queue["depth_rows"], queue["waiting_rows"], queue["in_flight_rows"]) == (500, 300, 200)
-    assert (queue["capacity_messages"], queue["consumers"], queue["published_rows_total"]) == (20, 1, 500)
+    assert (queue["capacity_messages"], queue["consumers"], queue["dead_letters"]) == (5, 1, 1)
+    totals = {name.removesuffix("_total"): value for name, value in queue.items() if name.endswith("_total")}
+    assert totals.pop("backpressure_seconds") >= 0.05
+    assert totals == {
+        **{"published_messages": 7, "acked_messages": 1, "dead_messages": 1, "redelivered_messages": 1},
+        **{"published_rows": 520, "acked_rows": 10, "dead_rows": 10},
+    }
+    assert min(queue["oldest_age_seconds"], queue["memory_bytes"]) > 0
     assert (found["telemetry_redis_up"], found["telemetry_database_up"], found["telemetry_store_gpus"]) == (1, 1, 3)
     assert (found["telemetry_store_unsettled_blocks"], found["telemetry_store_dead_blocks"]) == (1, 0)
     assert 5 <= found["telemetry_store_newest_reading_age_seconds"] < 100

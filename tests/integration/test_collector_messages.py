@@ -3,7 +3,7 @@
 import orjson
 import psycopg
 
-from telemetry.block import FORMAT
+from telemetry.block import FORMAT, Rejection
 from telemetry.store.gate import Standing
 from tests.fixtures.collectors import MAX_BYTES, Collecting
 from tests.fixtures.ledger import DAY, a_block
@@ -25,15 +25,22 @@ def refuse(collecting: Collecting, value: float) -> None:
 
 def test_the_messages_of_a_batch_are_stored_in_one_transaction(collecting: Collecting) -> None:
     collecting.reserved(*[4] * 6)
-    collecting.publish(*(a_block(first_row=4 * n) for n in range(6)))
+    collecting.publish(*(a_block(first_row=4 * n) for n in range(5)))
+    collecting.publish(a_block(first_row=20, blank=1, rejected=[Rejection(23, "value 'x' is no number", "x")]))
     running = collecting.collect()
     collecting.drained()
-    assert collecting.store.values() == list(range(24))
+    assert collecting.store.values() == list(range(22))
     assert collecting.store.database.one("SELECT count(DISTINCT xmin::text) FROM blocks") == 1
     until(lambda: running.metrics.snapshot()["backlog_messages"] == 0)
     counted = running.metrics.snapshot()
-    names = ("transactions", "messages_received", "messages_stored", "rows_stored", "messages_dead", "backlog_rows")
-    assert [counted[name] for name in names] == [1, 6, 6, 24, 0, 0]
+    expected = {
+        **{"messages_received": 6, "messages_stored": 6, "messages_dead": 0, "messages_stale": 0, "backlog_rows": 0},
+        **{"rows_received": 24, "rows_stored": 22, "rows_blank": 1, "rows_rejected": 1, "rows_dead": 0},
+        **{"transactions": 1, "transaction_seconds_count": 1, "publish_to_stored_seconds_count": 6},
+    }
+    assert {name: counted[name] for name in expected} == expected
+    assert counted["transaction_seconds_sum"] > 0
+    assert counted["publish_to_stored_seconds_sum"] >= 6 * counted["transaction_seconds_sum"]  # each message's age
     until(lambda: running.ready)
     assert collecting.store.account().reconciles
 
@@ -132,11 +139,14 @@ def test_of_messages_that_are_stored_together_only_the_one_that_copy_refuses_die
     refuse(collecting, 9)
     collecting.reserved(*[4] * 6)
     collecting.publish(*(a_block(first_row=4 * n) for n in range(6)))
-    collecting.collect()
+    running = collecting.collect()
     collecting.drained()
     ((id, attempts, reason, payload),) = collecting.dead()
     assert (id, attempts, payload) == ("s:8", 1, a_block(first_row=8).encode())
     assert "refused" in reason
+    until(lambda: running.metrics.snapshot()["backlog_messages"] == 0)
+    counted = running.metrics.snapshot()
+    assert [counted[name] for name in ("messages_dead", "rows_dead", "rows_stored", "write_errors")] == [1, 4, 20, 2]
     assert collecting.store.values() == [n for n in range(24) if n not in range(8, 12)]
     assert collecting.store.account().reconciles
 

@@ -1,10 +1,12 @@
 """Blocks too large for a message: cut in the ledger first, and published in the sizes that the ledger has."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from telemetry.broker import Topic
 from telemetry.runtime.health import Health
 from telemetry.runtime.metrics import StreamerMetrics
 from telemetry.runtime.stop import Stop
@@ -17,6 +19,7 @@ from telemetry.streamer.sources.csvfile import CsvSource
 from tests.fixtures.collectors import Collecting
 from tests.fixtures.ledger import a_block
 from tests.fixtures.pipeline import SAMPLE
+from tests.fixtures.wait import until
 
 ROWS = 400
 COUNTED = "rows_read", "rows_blank", "rows_rejected", "rows_published", "blocks_published", "blocks_republished"
@@ -32,10 +35,12 @@ def source() -> Iterator[CsvSource]:
 
 
 @contextmanager
-def publishing(collecting: Collecting, source: CsvSource, ledger: Ledger) -> Iterator[Publishing]:
+def publishing(
+    collecting: Collecting, source: CsvSource, ledger: Ledger, topic: Topic | None = None
+) -> Iterator[Publishing]:
     """A streamer's, whose messages hold more than half of ROWS readings and not all of them."""
     size = len(source.block("s", 0, ROWS * 5 // 8, None).encode(1 << 20))
-    with collecting.topic.producer() as producer:
+    with (topic or collecting.topic).producer() as producer:
         yield Publishing(
             source=source,
             ledger=ledger,
@@ -89,6 +94,24 @@ def test_what_a_streamer_read_and_was_stopped_with_is_counted_by_the_one_that_pu
         streamer.publish(taken_over)
         counted = streamer.metrics.snapshot()
     assert [counted[name] for name in COUNTED] == [250, 24, 1, 250, 1, 1]
+
+
+def test_a_queue_that_goes_away_counts_once_for_the_streamer_that_holds_its_block(
+    collecting: Collecting, source: CsvSource
+) -> None:
+    ledger = collecting.store.ledger()
+    reserved = ledger.reserve(200)
+    assert reserved is not None
+    topic, proxy = collecting.proxied()
+    with publishing(collecting, source, ledger, topic) as streamer:
+        proxy.cut()
+        holding = threading.Thread(target=streamer.publish, args=(reserved,))
+        holding.start()
+        until(lambda: streamer.metrics.snapshot()["queue_disconnects"] == 1)
+        proxy.heal()
+        holding.join()
+        counted = streamer.metrics.snapshot()
+    assert [counted[name] for name in ("queue_disconnects", "rows_published", "pending_rows")] == [1, 200, 0]
 
 
 def test_the_block_after_one_that_was_too_large_is_planned_to_fit(collecting: Collecting, source: CsvSource) -> None:

@@ -228,5 +228,5 @@ def _api() -> list[Json]:
               unit="none", size=size, why="Fewer workers than --api-workers for long means that they die."),
         graph("Series at /metrics/gpus",
               _ask(f"max by (namespace, state) (telemetry_gpus_series{{{_HERE}}})", "{{namespace}} {{state}}"),
-              unit="none", size=size, why="Stale ones are too old to be shown, cut ones beyond the most."),
+              unit="none", size=size, why="Cut ones are beyond the most; nameless ones have a name that another has."),
     ]  # fmt: skip

@@ -109,7 +109,8 @@ def test_the_queue_and_the_database_are_told_as_they_are(watch: Watch, topic: To
         with pytest.raises(TopicFull):
             producer.publish("file:5", b"x", rows=100, timeout=0.05)
         loop.next()
-        found = in_time(watch(store.database.reader))
+        found = in_time(api := watch(store.database.reader))
+        eventually(lambda: values(api).get("telemetry_queue_consumer_idle_seconds"), "a moment of silence")
     assert set(found) == {one.name for one in (*QUEUE, *STORE)}
     queue = {name.removeprefix("telemetry_queue_"): value for name, value in found.items()}
     assert (queue["depth_messages"], queue["waiting_messages"], queue["in_flight_messages"]) == (5, 3, 2)

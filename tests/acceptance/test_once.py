@@ -37,6 +37,7 @@ EARLY = 5_000  # of 40,000
 REAL = os.environ.get("DCGM_EXPORT")
 
 
+@pytest.mark.slow
 def test_a_file_is_read_exactly_once_however_often_and_from_wherever_it_is_named(
     run: Run, state: Path, tmp_path: Path
 ) -> None:

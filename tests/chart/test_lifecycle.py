@@ -64,6 +64,7 @@ def test_scaling_changes_nothing_but_the_number(cluster: Cluster) -> None:
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_token_that_is_taken_away_is_replaced_and_the_others_stay(cluster: Cluster) -> None:
     cluster.helm.install(HELM_CHART, RELEASE, {})
     before = tokens_of(cluster)

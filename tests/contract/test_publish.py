@@ -164,7 +164,7 @@ def test_absent_names_what_is_neither_waiting_nor_in_flight(topic: Topic) -> Non
         loop.end()
 
 
-def test_the_bound_is_exact_under_eight_producers(make_topic: MakeTopic) -> None:
+def test_the_bound_is_exact_under_eight_producers(make_topic: MakeTopic, real_server: Server) -> None:
     topic = make_topic(capacity=10)
     admitted: list[str] = []
     highest: list[int] = []
